@@ -81,3 +81,8 @@ func JobPath(id job.ID, what string) string { return "/v1/jobs/" + string(id) + 
 
 // ETag is an object's ID as a strong entity tag.
 func ETag(object job.ID) string { return `"` + string(object) + `"` }
+
+// BridgePreface starts the one line that `jumpget bridge` writes to the local
+// API's socket before it becomes a plain pipe: the preface, the client's
+// address from $SSH_CONNECTION (or "-"), and a newline.
+const BridgePreface = "JUMPGET-BRIDGE 1 "
