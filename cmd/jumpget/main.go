@@ -1,0 +1,18 @@
+// Command jumpget brings a file through a relay of your own.
+//
+// See `jumpget --help`; everything lives in internal/cli.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/jumpget/jumpget/internal/cli"
+)
+
+func main() {
+	ctx, stop := cli.SignalContext(context.Background())
+	code := cli.Run(ctx, os.Args[1:], cli.OS())
+	stop()
+	os.Exit(code)
+}
