@@ -1,0 +1,108 @@
+// Package config finds out what the user and the operator want. Every setting
+// stands in one table (settings.go) with its key, kind, default and meaning; from
+// it come the command line's flags, the environment's names, the keys of the
+// config files and the rows of `jumpget config`.
+//
+// [Load] reads the layers from the weakest to the strongest: defaults,
+// /etc/jumpget/config.yaml, $XDG_CONFIG_HOME/jumpget/config.yaml (%AppData% on
+// Windows), ~/.jumpget.yaml, JUMPGET_* variables, flags. A file named by --config or
+// $JUMPGET_CONFIG is read instead of the other files. Everything that is wrong
+// comes back as one error that says where it stands.
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Config is every setting, typed and checked.
+type Config struct {
+	Client   Client
+	Relay    Relay
+	Warnings []string // for a person, e.g. JUMPGET_* variables that nobody reads
+}
+
+// Client is what the downloading side wants.
+type Client struct {
+	Dest           Destination   // the relay, from relay, host, user and ssh-port
+	Identity       string        // ssh key file; empty: ssh decides
+	SSH            string        // the ssh command with arguments; empty: "ssh"
+	LocalPort      int           // port of the relay's local API on the relay's loopback
+	Dir            string        // where files go; empty: the working directory
+	Connections    int           // 0: chosen by measurement
+	Jobs           int           // files at once
+	LimitRate      int64         // bytes a second; 0: no limit
+	Timeout        time.Duration // without a byte
+	Tries          int           // on network errors; 0: unlimited
+	Paths          []string      // auto, tcp, ssh
+	Progress       string        // auto, bar, plain, none
+	Color          bool          // neither no-color nor NO_COLOR
+	DirectFallback bool
+	UserAgent      string // for the origin; empty: the relay's own
+}
+
+// Relay is what `jumpget serve` wants.
+type Relay struct {
+	LocalPort           int           // of the local API; 0: no TCP port
+	LocalAddr           netip.Addr    // loopback, unless in a container
+	LocalSocket         string        // path of the Unix socket
+	LocalSecret         string        // asked for on the TCP port if set
+	PublicPort          int           // of the public door
+	PublicAddr          netip.Addr    // invalid: all
+	PublicURL           string        // as clients see the public door; empty: the host they reach by ssh
+	DataDir             string        // absolute
+	Retain              time.Duration // how long a file is kept
+	Quota               int64         // bytes on disk; 0: none
+	MaxFile             int64         // bytes of one file; 0: no cap
+	AllowPrivateOrigins []netip.Prefix
+	TrustedProxies      []netip.Prefix
+	SSHListen           string // address of the relay's own ssh endpoint; empty: off
+	AuthorizedKeys      string // path; empty: authorized_keys in the data directory
+	LogFormat           string // auto, text, json
+	LogLevel            string // debug, info, warn, error
+}
+
+// Side tells whom a setting is for.
+type Side int
+
+// The sides; a setting may be for both.
+const (
+	ForClient Side = 1 << iota
+	ForRelay
+)
+
+// AddFlags defines the flags of every setting for the given sides, and --config.
+// A flag that is there already is left alone.
+func AddFlags(fs *pflag.FlagSet, sides Side) {}
+
+// Options tell Load where to read.
+type Options struct {
+	Flags   *pflag.FlagSet // only flags that were given count; may be nil
+	Environ []string       // as of os.Environ
+	Root    bool           // the process runs as root
+}
+
+// System returns the options for this process.
+func System(flags *pflag.FlagSet) Options { return Options{Flags: flags} }
+
+// Load reads and checks every layer.
+func Load(o Options) (*Config, error) { return &Config{}, nil }
+
+// Row is one setting as `jumpget config` shows it.
+type Row struct {
+	Key   string
+	Value string // secrets masked
+	From  string // "default", a file's path, a variable's name, or "--flag"
+	Doc   string
+	Sides Side
+}
+
+// Explain returns every setting, its value and where that came from.
+func (c *Config) Explain() []Row { return nil }
+
+// StateDir returns the directory for this user's state:
+// $XDG_STATE_HOME/jumpget, ~/.local/state/jumpget, or
+// %LocalAppData%\jumpget on Windows.
+func StateDir(environ []string) (string, error) { return "", nil }
