@@ -1,0 +1,15 @@
+// Package client brings files through a relay: it submits a URL over the ssh
+// tunnel, fetches the bytes over every path at once, verifies each chunk
+// against the relay's sums and puts the finished file into place.
+//
+// # The flow of one download
+//
+//	submit over ssh → ticket → open the partial file
+//	                              ↓
+//	   events (sums, growth) → [scheduler] ← workers: public door × N, ssh
+//	                              ↓
+//	                verify by read-back → finish
+//
+// Nothing that a path delivers is trusted: a byte counts when its chunk's
+// SHA-256, which travels over ssh, matches what is read back from the disk.
+package client
