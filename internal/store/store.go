@@ -1,0 +1,104 @@
+// Package store keeps what a relay must remember: jobs, objects, the hashes of
+// tokens, grants and settings. It is the only package that knows a database.
+//
+// [Store] is the interface; [SQLite] implements it in one file of the relay's
+// data directory, and package storetest holds the tests that every
+// implementation passes. Bodies are not here, see package blob; the relay
+// reconciles both at its start.
+//
+// Two things are secret. Tokens are kept as hashes only. A job's request may
+// carry headers and a password for the origin: it is kept while the job is
+// queued or fetching, so that a relay that died can go on, and is wiped in the
+// same transaction that makes the job's state final.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jumpget/jumpget/internal/job"
+)
+
+// Errors of a Store. Use errors.Is; they come wrapped.
+var (
+	ErrNotFound = errors.New("store: not found")
+	ErrExists   = errors.New("store: exists already")
+	ErrCorrupt  = errors.New("store: the database is damaged")
+)
+
+// Token is what is kept of a token: never the token itself.
+type Token struct {
+	Hash    [32]byte // SHA-256 of the token
+	Job     job.ID
+	Expires time.Time
+}
+
+// Store keeps a relay's records. Every method is one transaction, is durable
+// when it returns, and may be called from many goroutines. What is asked for by
+// name and not there gives ErrNotFound; an empty list is no error. Times come
+// back in UTC.
+type Store interface {
+	// AddJob stores a new job together with its request. It fails with
+	// ErrExists if there is a job of that id.
+	AddJob(ctx context.Context, j job.Job, r job.Request) error
+	// PutJob stores a job, new or changed. A final state wipes its request.
+	PutJob(ctx context.Context, j job.Job) error
+	// Job returns a job by its id.
+	Job(ctx context.Context, id job.ID) (job.Job, error)
+	// JobsByOwner returns the jobs of a user, oldest first.
+	JobsByOwner(ctx context.Context, owner string) ([]job.Job, error)
+	// JobsByObject returns the jobs that point at an object, oldest first.
+	JobsByObject(ctx context.Context, object job.ID) ([]job.Job, error)
+	// AllJobs returns every job, oldest first.
+	AllJobs(ctx context.Context) ([]job.Job, error)
+	// DeleteJob deletes a job with its request, tokens and grants.
+	DeleteJob(ctx context.Context, id job.ID) error
+	// Request returns the request of a job that is not final yet.
+	Request(ctx context.Context, id job.ID) (job.Request, error)
+	// PutRequest stores the request of a job that is not final: AddJob
+	// without the job, for one that is fetched again.
+	PutRequest(ctx context.Context, id job.ID, r job.Request) error
+
+	// PutObject stores an object, new or changed.
+	PutObject(ctx context.Context, o job.Object) error
+	// Object returns an object by its id.
+	Object(ctx context.Context, id job.ID) (job.Object, error)
+	// Objects returns every object, the one used longest ago first: the order
+	// in which they are evicted.
+	Objects(ctx context.Context) ([]job.Object, error)
+	// DeleteObject deletes an object. Jobs that point at it are left alone.
+	DeleteObject(ctx context.Context, id job.ID) error
+	// Touch sets an object's time of last use to now.
+	Touch(ctx context.Context, id job.ID) error
+	// FindReusable returns the newest object with the key and the jobs that
+	// point at it, oldest first.
+	FindReusable(ctx context.Context, key string) (job.Object, []job.Job, error)
+
+	// AddToken stores the hash of a token of a job.
+	AddToken(ctx context.Context, id job.ID, hash [32]byte, expires time.Time) error
+	// TokenJob returns the token with the hash, if it has not expired.
+	TokenJob(ctx context.Context, hash [32]byte) (Token, error)
+	// TokensOf returns the tokens of a job that have not expired.
+	TokensOf(ctx context.Context, id job.ID) ([]Token, error)
+	// RevokeTokens deletes all tokens of a job.
+	RevokeTokens(ctx context.Context, id job.ID) error
+
+	// PutGrant stores a grant. One for the same owner, job and address is
+	// replaced if the new one lasts longer.
+	PutGrant(ctx context.Context, g job.Grant) error
+	// Grants returns the grants that have not expired and are for the owner's
+	// job, those for all of the owner's jobs included. An empty id returns all
+	// of the owner's grants.
+	Grants(ctx context.Context, owner string, id job.ID) ([]job.Grant, error)
+	// PurgeExpired deletes tokens and grants that have expired.
+	PurgeExpired(ctx context.Context) error
+
+	// Setting returns a value that the relay keeps for itself.
+	Setting(ctx context.Context, key string) (string, error)
+	// PutSetting stores such a value.
+	PutSetting(ctx context.Context, key, value string) error
+
+	// Close closes the store.
+	Close() error
+}
