@@ -1,0 +1,43 @@
+package partial
+
+import (
+	"io"
+	"io/fs"
+	"time"
+)
+
+// FS is what this package asks of the file system. It exists so that tests can
+// fail each call in turn and lose what was not synced; [OS] is the real one.
+type FS interface {
+	// OpenFile opens a regular file and never follows a symlink at name.
+	OpenFile(name string, flag int, perm fs.FileMode) (Handle, error)
+	Lstat(name string) (fs.FileInfo, error)
+	ReadDir(dir string) ([]fs.DirEntry, error)
+	Remove(name string) error
+	// Rename replaces newName in one step.
+	Rename(oldName, newName string) error
+	// RenameNew fails with fs.ErrExist if newName is there.
+	RenameNew(oldName, newName string) error
+	// SyncDir makes the names in dir durable.
+	SyncDir(dir string) error
+	Chtimes(name string, mtime time.Time) error
+	// Lock takes the lock at name without waiting. A nil Unlocker and a nil
+	// error mean that somebody else holds it. Unlock removes the lock's file.
+	Lock(name string) (unlock func() error, err error)
+}
+
+// Handle is an open file.
+type Handle interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Stat() (fs.FileInfo, error)
+	Sync() error
+	Truncate(size int64) error
+	Chmod(mode fs.FileMode) error
+	// Allocate gives the file this size and reserves its space on disk.
+	Allocate(size int64) error
+	// NextData returns the first run of stored bytes at or after off, as far as
+	// the file system tells holes from data; io.EOF if there is none.
+	NextData(off int64) (start, end int64, err error)
+}
