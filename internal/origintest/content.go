@@ -2,6 +2,7 @@ package origintest
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"io"
 )
@@ -44,12 +45,15 @@ func (c Content) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (c Content) fill(p []byte, off uint64) {
-	for i := 0; i < len(p); {
-		word := mix(c.seed + (off+uint64(i))/8*0x9e3779b97f4a7c15)
-		for skip := (off + uint64(i)) % 8; skip < 8 && i < len(p); skip++ {
-			p[i] = byte(word >> (8 * skip))
-			i++
+	word := func() uint64 { return mix(c.seed + off/8*0x9e3779b97f4a7c15) }
+	for len(p) > 0 {
+		if off%8 == 0 && len(p) >= 8 {
+			binary.LittleEndian.PutUint64(p, word())
+			p, off = p[8:], off+8
+			continue
 		}
+		p[0] = byte(word() >> (8 * (off % 8)))
+		p, off = p[1:], off+1
 	}
 }
 

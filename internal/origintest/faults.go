@@ -1,5 +1,14 @@
 package origintest
 
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+
+	"github.com/jumpget/jumpget/internal/span"
+)
+
 // First applies faults to the first n answers of the file.
 func First(n int, faults ...Fault) Fault {
 	return func(r *Reply) {
@@ -41,3 +50,86 @@ func NoLength() Fault { return func(r *Reply) { r.NoLength = true } }
 
 // HTTP10 answers as HTTP/1.0 without a length; the end is the closed socket.
 func HTTP10() Fault { return func(r *Reply) { r.HTTP10 = true } }
+
+// Endless sends without end and announces no length.
+func Endless() Fault {
+	return func(r *Reply) {
+		r.NoLength = true
+		r.Content = Random(math.MaxInt64, r.Content.seed)
+		r.Span = span.Span{End: math.MaxInt64}
+	}
+}
+
+// Status answers code with a short text as body. The rest are header names and
+// values in turn.
+func Status(code int, header ...string) Fault {
+	return func(r *Reply) {
+		r.become(code, Bytes([]byte(http.StatusText(code)+"\n")))
+		for i := 0; i+1 < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+	}
+}
+
+// Header sets a header of the answer; an empty value removes it.
+func Header(name, value string) Fault {
+	return func(r *Reply) {
+		if value == "" {
+			r.Header.Del(name)
+			return
+		}
+		r.Header.Set(name, value)
+	}
+}
+
+// Whole answers a Range request with 200 and the whole file, though the
+// headers still promise ranges.
+func Whole() Fault {
+	return func(r *Reply) {
+		if r.Status == http.StatusPartialContent {
+			r.become(http.StatusOK, r.Content)
+		}
+	}
+}
+
+// Unsatisfiable answers every Range request with 416.
+func Unsatisfiable() Fault {
+	return func(r *Reply) {
+		if r.Request.Header.Get("Range") != "" {
+			size := r.Content.Size()
+			r.become(http.StatusRequestedRangeNotSatisfiable, Content{})
+			r.Header.Set("Content-Range", fmt.Sprintf("bytes */%d", size))
+		}
+	}
+}
+
+// ContentRange puts value into the Content-Range of every 206; the body stays
+// what was asked for. An empty value leaves the header out.
+func ContentRange(value string) Fault {
+	return func(r *Reply) {
+		if r.Status == http.StatusPartialContent {
+			Header("Content-Range", value)(r)
+		}
+	}
+}
+
+// Shift sends the bytes that stand n later than those asked for, and says so
+// in Content-Range.
+func Shift(n int64) Fault {
+	return func(r *Reply) {
+		if r.Status == http.StatusPartialContent {
+			size := r.Content.Size()
+			r.Span = span.Span{Start: min(r.Span.Start+n, size-1), End: min(r.Span.End+n, size)}
+			r.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", r.Span.Start, r.Span.End-1, size))
+		}
+	}
+}
+
+// Length announces n in Content-Length, whatever is sent.
+func Length(n int64) Fault { return Header("Content-Length", strconv.FormatInt(n, 10)) }
+
+// become makes the answer a whole body of another status.
+func (r *Reply) become(code int, c Content) {
+	r.Status, r.Content, r.Span = code, c, span.Span{End: c.Size()}
+	r.Header.Del("Content-Range")
+}

@@ -17,18 +17,28 @@
 package origintest
 
 import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jumpget/jumpget/internal/span"
 )
 
+// DefaultPath is where a File without a path stands.
+const DefaultPath = "/file.bin"
+
 // File is one file of the origin. The zero value of each field is an
 // ordinary, well-behaved server.
 type File struct {
-	Path string // "": /file.bin
+	Path string // "": DefaultPath
 
 	// What it holds: Data if that is not nil, else Size bytes made from Seed.
 	Data []byte
@@ -83,19 +93,167 @@ type Fault func(*Reply)
 type Request struct {
 	Method string
 	Path   string
-	Header http.Header
 	Host   string
+	Header http.Header
 	Status int
-	Sent   span.Span // the body bytes sent, by offset in the file; of a 200 from 0 on
+	Sent   span.Span // the body bytes sent so far, by offset in the file; of a 200 from 0 on
 }
 
-// Server is a running origin.
+// Hops returns n redirects: from leads through from/1, from/2 ... to the URL
+// or path to.
+func Hops(from string, n int, to string) []File {
+	var files []File
+	at := from
+	for i := 1; i <= n; i++ {
+		next := fmt.Sprintf("%s/%d", from, i)
+		if i == n {
+			next = to
+		}
+		files = append(files, File{Path: at, Redirect: next})
+		at = next
+	}
+	return files
+}
+
+// Content returns what the file holds.
+func (f File) Content() Content {
+	if f.Data != nil {
+		return Bytes(f.Data)
+	}
+	return Random(f.Size, f.Seed)
+}
+
+// SHA256 returns the hex digest of what the file holds.
+func (f File) SHA256() string { return f.Content().SHA256() }
+
+// Server is a running origin. It is safe for concurrent use.
 type Server struct {
-	srv *httptest.Server
+	srv  *httptest.Server
+	done chan struct{} // closed when the server ends: lets stalled answers go
+
+	mu       sync.Mutex
+	files    map[string]*served
+	log      []*Request
+	parallel int
+	most     int
+	sent     int64
+	closed   bool
+}
+
+// served is a file with the number of requests for its path.
+type served struct {
+	File
+	n int
 }
 
 // New starts an HTTP origin that ends with the test.
-func New(t testing.TB, files ...File) *Server { return &Server{} }
+func New(t testing.TB, files ...File) *Server {
+	s := Start(files...)
+	t.Cleanup(s.Close)
+	return s
+}
 
-// NewTLS starts an HTTPS origin; see Roots.
-func NewTLS(t testing.TB, files ...File) *Server { return &Server{} }
+// NewTLS starts an HTTPS origin that ends with the test; see Roots.
+func NewTLS(t testing.TB, files ...File) *Server {
+	s := unstarted(files)
+	s.srv.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+// Start starts an HTTP origin outside of a test; the caller closes it. It
+// panics if it can't listen on loopback.
+func Start(files ...File) *Server {
+	s := unstarted(files)
+	s.srv.Start()
+	return s
+}
+
+func unstarted(files []File) *Server {
+	s := &Server{done: make(chan struct{}), files: map[string]*served{}}
+	s.srv = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	s.srv.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, connKey{}, c)
+	}
+	// A client that refuses the certificate or hangs up is what tests are about.
+	s.srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.Add(files...)
+	return s
+}
+
+// Close ends the server and every open connection. It may be called twice.
+func (s *Server) Close() {
+	s.mu.Lock()
+	first := !s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if first {
+		close(s.done)
+		s.srv.CloseClientConnections()
+		s.srv.Close()
+	}
+}
+
+// Add puts files on the server, each in the place of an earlier one with its path.
+func (s *Server) Add(files ...File) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range files {
+		if f.Path == "" {
+			f.Path = DefaultPath
+		}
+		s.files[f.Path] = &served{File: f}
+	}
+}
+
+// URL returns the URL of a path; "" means DefaultPath.
+func (s *Server) URL(path string) string {
+	if path == "" {
+		path = DefaultPath
+	}
+	return s.srv.URL + path
+}
+
+// Addr returns host and port.
+func (s *Server) Addr() string { return s.srv.Listener.Addr().String() }
+
+// Roots returns the certificates to trust for an HTTPS origin.
+func (s *Server) Roots() *x509.CertPool {
+	pool := x509.NewCertPool()
+	if c := s.srv.Certificate(); c != nil {
+		pool.AddCert(c)
+	}
+	return pool
+}
+
+// Requests returns all requests so far, in order.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Request, len(s.log))
+	for i, r := range s.log {
+		out[i] = *r
+	}
+	return out
+}
+
+// Count returns the number of requests so far.
+func (s *Server) Count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.log)
+}
+
+// Sent returns the number of body bytes sent so far.
+func (s *Server) Sent() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent
+}
+
+// MaxParallel returns the most requests that were answered at a time.
+func (s *Server) MaxParallel() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.most
+}
