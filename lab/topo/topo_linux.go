@@ -132,7 +132,7 @@ func (t *Topology) tune() error {
 }
 
 func (t *Topology) sysctl(h Host, settings map[string]string) error {
-	return netns.Do(nsPath(h), func() error {
+	return netns.Do(NamespacePath(h), func() error {
 		for key, value := range settings {
 			if err := os.WriteFile(filepath.Join("/proc/sys", key), []byte(value), 0o644); err != nil {
 				return fmt.Errorf("%s: %w", h, err)
@@ -148,7 +148,7 @@ func (t *Topology) startEmulator(seed uint64) error {
 		return err
 	}
 	options, err := json.Marshal(emu.Options{
-		ClientNS: nsPath(Client), RouterNS: nsPath(Router), Down: t.profile.Down, Up: t.profile.Up, Seed: seed,
+		ClientNS: NamespacePath(Client), RouterNS: NamespacePath(Router), Down: t.profile.Down, Up: t.profile.Up, Seed: seed,
 	})
 	if err != nil {
 		return err
@@ -235,14 +235,15 @@ func (t *Topology) Down() error {
 	}
 	var errs []error
 	for _, h := range []Host{Client, Router, Origin, Relay} {
-		if _, err := os.Stat(nsPath(h)); err == nil {
+		if _, err := os.Stat(NamespacePath(h)); err == nil {
 			errs = append(errs, ip(context.Background(), "netns del "+string(h)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func nsPath(h Host) string { return "/run/netns/" + string(h) }
+// NamespacePath is where the host's network namespace stands.
+func NamespacePath(h Host) string { return "/run/netns/" + string(h) }
 
 // ip runs the ip command once for each line.
 func ip(ctx context.Context, lines ...string) error {

@@ -46,6 +46,6 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(listCommand(), shellCommand(), emulateCommand())
+	root.AddCommand(listCommand(), shellCommand(), benchCommand(), emulateCommand())
 	return root
 }
