@@ -1,0 +1,7 @@
+//go:build !linux
+
+package transport
+
+import "syscall"
+
+func inspect(syscall.RawConn) Socket { return Socket{Reordered: -1} }
