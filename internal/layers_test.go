@@ -35,7 +35,7 @@ var layers = []struct {
 	{"internal/store", []string{"job"}},
 	{"internal/wire", []string{"job"}},
 	{"internal/blob", []string{"growfile", "span"}},
-	{"internal/transport", []string{"span", "wire"}},
+	{"internal/transport", []string{"job", "span", "wire"}},
 	{"internal/relay", []string{"job", "span", "growfile", "origin", "access", "store", "blob"}},
 	{"internal/httpd", []string{"job", "access", "growfile", "relay", "span", "transport", "wire"}},
 	{"internal/sshend", []string{"access", "httpd"}},
