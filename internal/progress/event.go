@@ -8,9 +8,9 @@ type Reporter interface {
 	Report(Event)
 }
 
-// Renderer is a Reporter that somebody reads. Close draws the last state, gives
-// the terminal back and returns the first error of writing; Report after Close
-// does nothing.
+// Renderer is a Reporter that somebody reads. Close writes what is still to be
+// written, takes unfinished bars off the terminal and returns the first error of
+// writing; Report after Close does nothing.
 type Renderer interface {
 	Reporter
 	Close() error

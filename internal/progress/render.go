@@ -1,6 +1,11 @@
 package progress
 
-import "io"
+import (
+	"io"
+	"os"
+	"strings"
+	"time"
+)
 
 // Mode is how progress is shown.
 type Mode string
@@ -8,7 +13,7 @@ type Mode string
 // The modes. Auto is Bar on a capable terminal, else Plain.
 const (
 	Auto  Mode = "auto"
-	Bar   Mode = "bar"   // redrawn bars
+	Bar   Mode = "bar"   // redrawn bars; without a capable terminal the same as Plain
 	Plain Mode = "plain" // a line every 10 s or 10 %
 	None  Mode = "none"  // notes, failures and the summary, no progress
 	Quiet Mode = "quiet" // failures only
@@ -23,14 +28,130 @@ type Options struct {
 	Verbose  bool   // show notes of level Detail and changes of paths
 }
 
-// New returns the human renderer that the options ask for, writing to w. For a
-// Terminal that follows its window's width, w is an *os.File.
-func New(w io.Writer, o Options) Renderer { return nopRenderer{} }
+// New returns the human renderer that the options ask for, writing to w. Bars
+// need the window's size, so they are drawn only if w is an *os.File.
+func New(w io.Writer, o Options) Renderer {
+	f, isFile := w.(*os.File)
+	capable := isFile && o.Terminal && o.Term != "dumb"
+	o.Color = o.Color && capable && enableColor(f)
+	if (o.Mode == Bar || o.Mode == Auto || o.Mode == "") && capable {
+		return newTerminal(newScreen(f), o)
+	}
+	return newLines(w, o, time.Now)
+}
 
 // NewJSON returns a renderer that writes one JSON object a line to w, with the
 // format in docs/json.md.
-func NewJSON(w io.Writer) Renderer { return nopRenderer{} }
+func NewJSON(w io.Writer) Renderer { return newJSON(w, time.Now) }
 
-type nopRenderer struct{ Discard }
+// names remembers what each download is called, for the events that carry its number only.
+type names map[int]string
 
-func (nopRenderer) Close() error { return nil }
+// learn takes a download's name from an event that has one.
+func (n names) learn(e Event) {
+	set := func(id int, name string) {
+		if name != "" {
+			n[id] = name
+		}
+	}
+	switch e := e.(type) {
+	case Submitted:
+		if n[e.Download] == "" {
+			set(e.Download, e.URL)
+		}
+	case Progress:
+		set(e.Download, e.Name)
+	case Done:
+		set(e.Download, e.File)
+	case Failed:
+		if n[e.Download] == "" {
+			set(e.Download, e.URL)
+			set(e.Download, e.File)
+		}
+	}
+}
+
+// text returns what the human renderers write for an event besides progress
+// itself: whole lines, or "" for nothing.
+func (n names) text(e Event, o Options) string {
+	if f, ok := e.(Failed); ok {
+		return Error(n[f.Download], f.Message, f.Hint)
+	}
+	if o.Mode == Quiet {
+		return ""
+	}
+	switch e := e.(type) {
+	case Submitted:
+		if o.Verbose {
+			return n.line(e.Download, "submitted to "+e.Relay+" as job "+e.Job)
+		}
+	case PathChange:
+		if o.Verbose {
+			return n.line(e.Download, pathText(e))
+		}
+	case Note:
+		return n.note(e, o)
+	case Done:
+		return Summary(e) + "\n"
+	}
+	return ""
+}
+
+func (n names) note(e Note, o Options) string {
+	switch {
+	case e.Level == Detail && !o.Verbose:
+		return ""
+	case e.Level == Warning:
+		return paint(o.Color, yellow, "warning: ") + n.line(e.Download, e.Text)
+	}
+	return n.line(e.Download, e.Text)
+}
+
+func (n names) line(download int, text string) string {
+	if name := n[download]; name != "" {
+		return Printable(name) + ": " + Printable(text) + "\n"
+	}
+	return Printable(text) + "\n"
+}
+
+func pathText(e PathChange) string {
+	s := "path " + e.Path + " " + string(e.State)
+	if e.Reason != "" {
+		s += ": " + e.Reason
+	}
+	return s
+}
+
+// The colours in use, as SGR parameters.
+const (
+	dim    = "2"
+	green  = "32"
+	yellow = "33"
+)
+
+// paint puts s, which has been made printable, into a colour.
+func paint(on bool, color, s string) string {
+	if !on || s == "" {
+		return s
+	}
+	return "\x1b[" + color + "m" + s + "\x1b[0m"
+}
+
+// relayLeg tells what happens between the origin and the relay, or "" if there
+// is nothing more to tell.
+func relayLeg(o Origin) string {
+	switch o.State {
+	case "":
+		return ""
+	case "queued":
+		return "relay: asking the origin"
+	case "fetching":
+	default:
+		return "relay: " + Printable(o.State)
+	}
+	parts := []string{percent(o.Received, o.Size), Rate(o.Rate)}
+	if parts[0] == "" {
+		parts[0] = Size(o.Received)
+	}
+	return "relay: " + strings.Join(parts, " at ")
+}
