@@ -41,12 +41,11 @@ var layers = []struct {
 	{"internal/sshend", []string{"access", "httpd"}},
 	{"internal/relayd", []string{"job", "access", "blob", "config", "httpd", "origin", "relay", "sshend", "store", "transport", "wire"}},
 	{"internal/client", []string{"job", "span", "partial", "progress", "sshdial", "transport", "wire"}},
-	{"internal/cli", []string{"job", "client", "config", "origintest", "partial", "progress", "relayd", "sshdial", "transport", "wire"}},
+	{"internal/cli", []string{"job", "span", "client", "config", "partial", "progress", "relayd", "sshdial", "transport", "wire"}},
 	{"cmd/jumpget", []string{"cli"}},
 }
 
-// testOnly are packages that serve tests; no program package imports them,
-// but for the command layer, whose `try` serves its own sample file.
+// testOnly are packages that serve tests; no program package imports them.
 var testOnly = []string{"internal/origintest", "internal/e2e"}
 
 func TestLayers(t *testing.T) {

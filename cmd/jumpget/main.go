@@ -10,9 +10,11 @@ import (
 	"github.com/jumpget/jumpget/internal/cli"
 )
 
+var version string // set by the linker for a release
+
 func main() {
 	ctx, stop := cli.SignalContext(context.Background())
-	code := cli.Run(ctx, os.Args[1:], cli.OS())
+	code := cli.Run(ctx, os.Args[1:], cli.OS(version))
 	stop()
 	os.Exit(code)
 }

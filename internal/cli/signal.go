@@ -10,7 +10,19 @@ import (
 // signalError is the cause of a context that a signal ended.
 type signalError struct{ sig os.Signal }
 
-func (e signalError) Error() string { return "interrupted (" + e.sig.String() + ")" }
+func (e signalError) Error() string {
+	if e.sig == syscall.SIGTERM {
+		return "terminated"
+	}
+	return "interrupted"
+}
+
+func (e signalError) exit() int {
+	if e.sig == syscall.SIGTERM {
+		return exitTerminated
+	}
+	return exitInterrupt
+}
 
 // SignalContext returns a context that the first interrupt or termination
 // signal cancels, with that signal as its cause. A second signal ends the
@@ -20,12 +32,11 @@ func SignalContext(parent context.Context) (ctx context.Context, stop func()) {
 	ch := make(chan os.Signal, 1)
 	signal.Notify(ch, os.Interrupt, syscall.SIGTERM)
 	go func() {
+		defer signal.Stop(ch)
 		select {
 		case sig := <-ch:
-			signal.Stop(ch)
 			cancel(signalError{sig})
 		case <-ctx.Done():
-			signal.Stop(ch)
 		}
 	}()
 	return ctx, func() { cancel(context.Canceled) }

@@ -1,0 +1,216 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jumpget/jumpget/internal/client"
+	"github.com/jumpget/jumpget/internal/job"
+	"github.com/jumpget/jumpget/internal/partial"
+	"github.com/jumpget/jumpget/internal/progress"
+)
+
+func (a *app) getCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "get [flags] URL...",
+		Short:   "bring files; this is what jumpget does without a command",
+		Example: rootExample,
+	}
+	a.addDownload(cmd)
+	return cmd
+}
+
+// get is the main job.
+func (a *app) get(f *downloadFlags) action {
+	return func(ctx context.Context, words []string) error {
+		if err := refuseCommands(words); err != nil {
+			return err
+		}
+		orders, err := a.orders(words, f)
+		if err != nil {
+			return err
+		}
+		if f.output.dryRun {
+			return a.explain(orders)
+		}
+		return a.run(ctx, orders, f.output)
+	}
+}
+
+// refuseCommands tells a mistyped command from a URL.
+func refuseCommands(words []string) error {
+	for _, w := range words {
+		if looksLikeURL(w) || strings.Contains(w, ":") {
+			continue // job.Request says what is wrong with it
+		}
+		err := usagef("%q is neither a command nor a URL", w)
+		if near := nearestCommand(w); near != "" {
+			return err.withHint("did you mean `jumpget %s`? see `jumpget --help`", near)
+		}
+		return err.withHint("write a URL as https://host/path; see `jumpget --help`")
+	}
+	return nil
+}
+
+func nearestCommand(word string) string {
+	root := (&app{}).rootCommand()
+	root.SuggestionsMinimumDistance = 2
+	if near := root.SuggestionsFor(word); len(near) > 0 {
+		return near[0]
+	}
+	return ""
+}
+
+// explain says what would be done. It touches neither network nor disk, but
+// finds what is wrong with the folder already.
+func (a *app) explain(orders []order) error {
+	if _, err := a.sshConfig(); err != nil {
+		return err
+	}
+	for _, o := range orders {
+		if err := o.check(); err != nil {
+			return err
+		}
+		to := o.target()
+		switch o.output {
+		case "-":
+			to = "standard output"
+		case "":
+			to = "a file in " + folder(o.dir) + " that the relay names"
+		}
+		if _, err := fmt.Fprintf(a.proc.Out, "would bring %s through %s into %s\n",
+			progress.Printable(job.StripUser(o.req.URL)), progress.Printable(a.cfg.Client.Dest.String()), progress.Printable(to)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check finds a folder that can't be written to before anybody is asked for
+// anything over the network.
+func (o order) check() error {
+	if o.output == "-" {
+		return nil
+	}
+	if o.output == "" {
+		return partial.CheckDir(folder(o.dir))
+	}
+	return nil
+}
+
+func folder(dir string) string {
+	if dir == "" {
+		return "."
+	}
+	return dir
+}
+
+// run brings all orders through the relay of the settings.
+func (a *app) run(ctx context.Context, orders []order, out outputFlags) error {
+	for _, o := range orders {
+		if err := o.check(); err != nil {
+			return err
+		}
+	}
+	show := a.renderer()
+	c, err := a.client(show)
+	if err != nil {
+		return errors.Join(err, show.Close())
+	}
+	d := &downloads{app: a, client: c, show: show, out: out}
+	codes := d.all(ctx, orders)
+	err = errors.Join(c.Close(), show.Close())
+	if code := combine(codes); code != exitOK {
+		return &shownError{code} // each has been shown where it happened
+	}
+	return err
+}
+
+// downloads brings several files through one client.
+type downloads struct {
+	app    *app
+	client *client.Client
+	show   progress.Reporter
+	out    outputFlags
+	last   *client.Result // of a run with one order, for `try`
+}
+
+// all brings the orders, several at once, and returns an exit code for each.
+func (d *downloads) all(ctx context.Context, orders []order) []int {
+	atOnce := max(1, d.app.cfg.Client.Jobs)
+	if d.app.stdoutIsData {
+		atOnce = 1 // or their bytes would mix
+	}
+	codes := make([]int, len(orders))
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, o := range orders {
+		group.Go(func() error {
+			codes[i] = d.one(ctx, i, o)
+			return nil
+		})
+	}
+	_ = group.Wait() // the codes tell
+	return codes
+}
+
+// one brings one file and shows what came of it.
+func (d *downloads) one(ctx context.Context, n int, o order) int {
+	res, err := d.client.Get(ctx, d.request(n, o))
+	if err == nil {
+		d.last = res
+		err = d.finished(ctx, res)
+	}
+	if err == nil {
+		return exitOK
+	}
+	f := classify(ctx, err)
+	d.show.Report(progress.Failed{
+		Download: n, URL: job.StripUser(o.req.URL), File: o.target(),
+		Code: f.Code, Exit: f.Exit, Message: f.Message, Hint: f.Hint,
+	})
+	return f.Exit
+}
+
+// finished runs --exec with the file as its last argument.
+func (d *downloads) finished(ctx context.Context, res *client.Result) error {
+	if d.out.exec == "" || res.Path == "" {
+		return nil
+	}
+	words := commandWords(d.out.exec)
+	cmd := exec.CommandContext(ctx, words[0], append(words[1:], argument(res.Path))...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = d.app.proc.In, d.app.proc.Out, d.app.proc.Err
+	if d.app.json {
+		cmd.Stdout = d.app.proc.Err // standard output is for JSON alone
+	}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("the file is complete, but %s failed: %w", words[0], err)
+	}
+	return nil
+}
+
+// commandWords splits --exec at white space, unless the whole is a program.
+func commandWords(s string) []string {
+	if _, err := exec.LookPath(s); err == nil {
+		return []string{s}
+	}
+	if words := strings.Fields(s); len(words) > 0 {
+		return words
+	}
+	return []string{s}
+}
+
+// argument keeps a file's name from being read as a flag.
+func argument(path string) string {
+	if strings.HasPrefix(path, "-") {
+		return "." + string(os.PathSeparator) + path
+	}
+	return path
+}

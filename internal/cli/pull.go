@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jumpget/jumpget/internal/client"
+	"github.com/jumpget/jumpget/internal/config"
+	"github.com/jumpget/jumpget/internal/job"
+	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/wire"
+)
+
+func (a *app) addCommand() *cobra.Command {
+	f := &downloadFlags{}
+	cmd := a.addRelay(&cobra.Command{
+		Use:   "add URL...",
+		Short: "have the relay bring files, and leave; `jumpget pull` fetches them later",
+		Args:  cobra.ArbitraryArgs,
+	})
+	f.origin.add(cmd.Flags())
+	addLists(cmd.Flags(), &f.lists)
+	cmd.RunE = a.withConfig(func(ctx context.Context, words []string) error {
+		if len(words) == 0 && len(f.lists) == 0 {
+			return usagef("no URL is given").withHint("usage: %s", cmd.UseLine())
+		}
+		orders, err := a.orders(words, f)
+		if err != nil {
+			return err
+		}
+		return a.withClient(nil, func(c *client.Client) error { return a.add(ctx, c, orders) })
+	})
+	return cmd
+}
+
+// add submits every order, even if one fails.
+func (a *app) add(ctx context.Context, c *client.Client, orders []order) error {
+	var codes []int
+	for _, o := range orders {
+		j, err := c.Add(ctx, o.req)
+		switch {
+		case err != nil:
+			f := classify(ctx, err)
+			codes = append(codes, f.Exit)
+			a.printFailure(f)
+		case a.json:
+			err = a.writeJSON(j)
+		default:
+			_, err = fmt.Fprintf(a.proc.Out, "%s  %s\n", j.ID, progress.Printable(j.URL))
+		}
+		if err != nil && len(codes) == 0 {
+			return err
+		}
+	}
+	if code := combine(codes); code != exitOK {
+		return &shownError{code}
+	}
+	return nil
+}
+
+func (a *app) pullCommand() *cobra.Command {
+	out := outputFlags{}
+	cmd := &cobra.Command{
+		Use:               "pull [JOB...]",
+		Short:             "fetch jobs that were added before; all ready ones if none is named",
+		ValidArgsFunction: a.completeJobs,
+		Args:              cobra.ArbitraryArgs,
+	}
+	out.add(cmd.Flags())
+	config.AddFlags(cmd.Flags(), config.ForClient)
+	a.addCommon(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, words []string) error {
+		a.stdoutIsData = out.name == "-"
+		return a.withConfig(func(ctx context.Context, words []string) error { return a.pull(ctx, words, out) })(cmd, words)
+	}
+	return cmd
+}
+
+func (a *app) pull(ctx context.Context, names []string, out outputFlags) error {
+	if out.name != "" && out.name != "-" && len(names) != 1 {
+		return usagef("-o names one file").withHint("name one job, or use -d DIR")
+	}
+	dir := a.cfg.Client.Dir
+	if out.dir != "" {
+		dir = out.dir
+	}
+	sums, err := parseChecksums(out.checksums)
+	if err != nil {
+		return err
+	}
+	var orders []order
+	err = a.withClient(nil, func(c *client.Client) error {
+		jobs, err := a.wanted(ctx, c, names)
+		for _, j := range jobs {
+			orders = append(orders, order{job: j.ID, req: job.Request{URL: j.URL}, dir: dir, output: out.name, checksums: sums})
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case len(orders) == 0:
+		a.say("no job is ready on the relay; `jumpget ls` lists them all")
+		return nil
+	case out.dryRun:
+		return a.explain(orders)
+	}
+	return a.run(ctx, orders, out)
+}
+
+// wanted returns the jobs named, or all that are ready.
+func (a *app) wanted(ctx context.Context, c *client.Client, names []string) ([]wire.Job, error) {
+	var found []wire.Job
+	for _, name := range names {
+		id, err := findJob(ctx, c, name)
+		if err != nil {
+			return nil, err
+		}
+		j, err := c.Job(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, *j)
+	}
+	if len(names) > 0 {
+		return found, nil
+	}
+	all, err := c.Jobs(ctx)
+	for _, j := range all {
+		if j.State == job.Ready {
+			found = append(found, j)
+		}
+	}
+	return found, err
+}
