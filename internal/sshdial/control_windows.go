@@ -1,0 +1,10 @@
+package sshdial
+
+import "os"
+
+// Windows' ssh has no control sockets.
+const canShare = false
+
+func controlDir(string) (string, error) { return "", nil }
+
+func terminate(p *os.Process) error { return p.Kill() }
