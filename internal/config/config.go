@@ -12,6 +12,8 @@ package config
 
 import (
 	"net/netip"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -22,6 +24,8 @@ type Config struct {
 	Client   Client
 	Relay    Relay
 	Warnings []string // for a person, e.g. JUMPGET_* variables that nobody reads
+
+	rows []Row
 }
 
 // Client is what the downloading side wants.
@@ -47,12 +51,12 @@ type Client struct {
 type Relay struct {
 	LocalPort           int           // of the local API; 0: no TCP port
 	LocalAddr           netip.Addr    // loopback, unless in a container
-	LocalSocket         string        // path of the Unix socket
+	LocalSocket         string        // path of the Unix socket, or "off"
 	LocalSecret         string        // asked for on the TCP port if set
 	PublicPort          int           // of the public door
 	PublicAddr          netip.Addr    // invalid: all
 	PublicURL           string        // as clients see the public door; empty: the host they reach by ssh
-	DataDir             string        // absolute
+	DataDir             string        // absolute; empty if nobody set it and there is no home
 	Retain              time.Duration // how long a file is kept
 	Quota               int64         // bytes on disk; 0: none
 	MaxFile             int64         // bytes of one file; 0: no cap
@@ -62,6 +66,8 @@ type Relay struct {
 	AuthorizedKeys      string // path; empty: authorized_keys in the data directory
 	LogFormat           string // auto, text, json
 	LogLevel            string // debug, info, warn, error
+
+	defaultSocket bool // LocalSocket was not set by anybody
 }
 
 // Side tells whom a setting is for.
@@ -75,34 +81,65 @@ const (
 
 // AddFlags defines the flags of every setting for the given sides, and --config.
 // A flag that is there already is left alone.
-func AddFlags(fs *pflag.FlagSet, sides Side) {}
+func AddFlags(fs *pflag.FlagSet, sides Side) {
+	if fs.Lookup(configFlag) == nil {
+		fs.String(configFlag, "", "read settings from `FILE` instead of the usual ones")
+	}
+	for _, s := range settings() {
+		if s.sides&sides != 0 && s.kind != secret && fs.Lookup(s.key) == nil {
+			s.addFlag(fs)
+		}
+	}
+}
+
+// addFlag defines a flag that takes any text: Load checks it like any other
+// layer's, and tells of everything wrong at once.
+func (s setting) addFlag(fs *pflag.FlagSet) {
+	switch s.kind {
+	case list:
+		fs.StringSliceP(s.key, s.short, nil, s.usage)
+	case toggle:
+		fs.BoolP(s.key, s.short, s.def == "true", s.usage)
+	default:
+		fs.StringP(s.key, s.short, s.def, s.usage)
+	}
+}
 
 // Options tell Load where to read.
 type Options struct {
 	Flags   *pflag.FlagSet // only flags that were given count; may be nil
 	Environ []string       // as of os.Environ
 	Root    bool           // the process runs as root
+
+	goos string // for tests; empty: this system
 }
 
 // System returns the options for this process.
-func System(flags *pflag.FlagSet) Options { return Options{Flags: flags} }
-
-// Load reads and checks every layer.
-func Load(o Options) (*Config, error) { return &Config{}, nil }
+func System(flags *pflag.FlagSet) Options {
+	return Options{Flags: flags, Environ: os.Environ(), Root: os.Geteuid() == 0}
+}
 
 // Row is one setting as `jumpget config` shows it.
 type Row struct {
 	Key   string
-	Value string // secrets masked
-	From  string // "default", a file's path, a variable's name, or "--flag"
+	Value string // as it was written; secrets masked; "" if not set
+	From  string // "default", a file and line, a variable's name, or "--flag"; "" if not set
 	Doc   string
 	Sides Side
 }
 
 // Explain returns every setting, its value and where that came from.
-func (c *Config) Explain() []Row { return nil }
+func (c *Config) Explain() []Row { return slices.Clone(c.rows) }
 
-// StateDir returns the directory for this user's state:
-// $XDG_STATE_HOME/jumpget, ~/.local/state/jumpget, or
-// %LocalAppData%\jumpget on Windows.
-func StateDir(environ []string) (string, error) { return "", nil }
+// Sockets returns where a relay's local API may listen on this machine, the
+// likeliest first: the socket that is set, or else this user's own and that of
+// a relay which runs as root.
+func (r Relay) Sockets() []string {
+	if !r.defaultSocket || r.LocalSocket == systemSocket {
+		return []string{r.LocalSocket}
+	}
+	if r.LocalSocket == "" {
+		return []string{systemSocket}
+	}
+	return []string{r.LocalSocket, systemSocket}
+}
