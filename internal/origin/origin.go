@@ -23,6 +23,8 @@ package origin
 
 import (
 	"context"
+	"crypto/x509"
+	"errors"
 	"math"
 	"net/http"
 	"net/url"
@@ -103,8 +105,8 @@ type Config struct {
 	RampInterval  time.Duration // how long a number of connections is measured; 0: 1 s
 	MaxRetryAfter time.Duration // longest Retry-After that is obeyed; 0: 2 min
 
-	// TLS adds roots for tests; nil: the system's trust store.
-	TLS *TLSOptions
+	RootCAs *x509.CertPool // nil: the system's trust store
+
 	// Now and Sleep are the clock; nil: the real one.
 	Now   func() time.Time
 	Sleep func(ctx context.Context, d time.Duration) error
@@ -149,6 +151,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// sleep waits for d, or returns the reason why ctx ended before.
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -162,25 +165,59 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // Fetcher fetches URLs. It is safe for concurrent use.
 type Fetcher struct {
-	cfg Config
+	cfg    Config
+	routes *routes
 }
 
-// New returns a Fetcher.
-func New(cfg Config) *Fetcher { return &Fetcher{cfg: cfg.withDefaults()} }
+// New returns a Fetcher. Close it to give up its idle connections.
+func New(cfg Config) *Fetcher {
+	cfg = cfg.withDefaults()
+	return &Fetcher{cfg: cfg, routes: newRoutes(cfg)}
+}
 
 // Close gives up idle connections. Fetches under way go on.
-func (f *Fetcher) Close() {}
+func (f *Fetcher) Close() { f.routes.closeIdle() }
 
 // Fetch brings the request's file into sink. Prior may be nil. The mirrors
 // are tried in order when the URL before has failed for good. The error is a
-// *job.Error with a hint, the sink's own, or the context's cause.
+// *job.Error with a hint, the sink's own, or the context's cause; when all
+// mirrors fail it is that of the URL itself.
 func (f *Fetcher) Fetch(ctx context.Context, req *job.Request, prior *Prior, sink Sink) (Result, error) {
-	return Result{}, job.Errorf(job.CodeInternal, "not built yet")
+	targets, err := f.targets(req)
+	if err != nil {
+		return Result{}, err
+	}
+	var first error
+	for i, t := range targets {
+		r := &run{f: f, target: t, sink: sink, segments: defaultSegments}
+		if i > 0 {
+			prior = nil // a validator means nothing to another server
+		}
+		res, err := r.fetch(ctx, prior)
+		if err == nil {
+			return res, nil
+		}
+		err = final(ctx, err)
+		if first == nil {
+			first = err
+		}
+		if !mirrorHelps(ctx, err) {
+			return Result{}, err
+		}
+	}
+	return Result{}, first
 }
 
-// Revalidate asks the origin whether obj still is what the request names.
-// False without an error means that it has changed or that nothing can prove
-// that it has not.
-func (f *Fetcher) Revalidate(ctx context.Context, req *job.Request, obj *job.Object) (unchanged bool, err error) {
-	return false, job.Errorf(job.CodeInternal, "not built yet")
+// mirrorHelps reports whether another place of the same bytes may do better.
+func mirrorHelps(ctx context.Context, err error) bool {
+	var e *job.Error
+	if ctx.Err() != nil || !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case job.CodeOriginDenied, job.CodeOriginLogin, job.CodeOriginStatus,
+		job.CodeOriginNet, job.CodeOriginTLS, job.CodeOriginProto:
+		return true
+	}
+	return false
 }

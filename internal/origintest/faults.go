@@ -36,6 +36,13 @@ func apply(r *Reply, faults []Fault) {
 // Slow limits each answer to so many bytes a second.
 func Slow(rate int64) Fault { return func(r *Reply) { r.Rate = rate } }
 
+// Shared limits all answers together to so many bytes a second, as a full link
+// does. Make it once for each file.
+func Shared(rate int64) Fault {
+	l := &link{rate: rate}
+	return func(r *Reply) { r.link = l }
+}
+
 // Stall sends n body bytes and then nothing, the socket open.
 func Stall(n int64) Fault { return func(r *Reply) { r.StallAfter = n } }
 

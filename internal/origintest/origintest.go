@@ -20,8 +20,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -81,6 +80,7 @@ type Reply struct {
 	HTTP10   bool // an HTTP/1.0 answer without length that ends by closing
 
 	Rate       int64 // bytes a second; 0: no limit
+	link       *link // shared with other answers; may be nil
 	CloseAfter int64 // body bytes before the socket is closed in order; < 0: never
 	ResetAfter int64 // body bytes before the socket is reset; < 0: never
 	StallAfter int64 // body bytes before nothing more comes, the socket open; < 0: never
@@ -176,7 +176,7 @@ func unstarted(files []File) *Server {
 		return context.WithValue(ctx, connKey{}, c)
 	}
 	// A client that refuses the certificate or hangs up is what tests are about.
-	s.srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.Add(files...)
 	return s
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jumpget/jumpget/internal/span"
@@ -116,7 +117,7 @@ func (s *Server) answerHTTP10(w http.ResponseWriter, r *Reply, entry *Request, f
 // send writes the body up to its end or to the first of the planned faults.
 func (s *Server) send(w io.Writer, flush func() error, r *Reply, entry *Request, f *served) error {
 	limit, cut := s.cutAt(r, f)
-	buf := make([]byte, pace(r.Rate))
+	buf := make([]byte, r.pace())
 	start := time.Now()
 	for done := int64(0); done < limit; {
 		p := buf[:min(int64(len(buf)), limit-done)]
@@ -129,11 +130,10 @@ func (s *Server) send(w io.Writer, flush func() error, r *Reply, entry *Request,
 		if err != nil {
 			return err
 		}
-		if r.Rate > 0 {
+		if due, limited := r.due(start, done, int64(n)); limited {
 			if err := flush(); err != nil {
 				return err
 			}
-			due := start.Add(time.Duration(float64(done) / float64(r.Rate) * float64(time.Second)))
 			if !s.wait(r, time.Until(due)) {
 				return errCut
 			}
@@ -171,13 +171,51 @@ func (s *Server) cutAt(r *Reply, f *served) (limit int64, cut func() error) {
 	return limit, cut
 }
 
-// pace returns how many bytes to write at a time for a rate: 50 writes a
-// second, or 64 KiB where there is no limit.
-func pace(rate int64) int64 {
+// pace returns how many bytes to write at a time: 50 writes a second at the
+// limited rate, or 64 KiB where there is no limit.
+func (r *Reply) pace() int64 {
+	rate := r.Rate
+	if r.link != nil {
+		rate = r.link.rate
+	}
 	if rate <= 0 {
 		return 64 << 10
 	}
 	return max(1, min(64<<10, rate/50))
+}
+
+// due returns when the next bytes may go, after done bytes of this answer of
+// which n have just been sent.
+func (r *Reply) due(start time.Time, done, n int64) (time.Time, bool) {
+	switch {
+	case r.link != nil:
+		return r.link.send(n), true
+	case r.Rate > 0:
+		return start.Add(seconds(done, r.Rate)), true
+	}
+	return time.Time{}, false
+}
+
+func seconds(n, rate int64) time.Duration {
+	return time.Duration(float64(n) / float64(rate) * float64(time.Second))
+}
+
+// link is a line of limited rate that several answers share.
+type link struct {
+	rate int64
+	mu   sync.Mutex
+	free time.Time // when the line is free again
+}
+
+// send puts n bytes on the line and returns when they have gone.
+func (l *link) send(n int64) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); l.free.Before(now) {
+		l.free = now
+	}
+	l.free = l.free.Add(seconds(n, l.rate))
+	return l.free
 }
 
 // wait sleeps for d and reports false if client or server went away first.
