@@ -105,7 +105,7 @@ func (a *app) printFailure(f failure) {
 		_ = r.Close() // there is no other place to tell that telling failed
 	}
 	if !a.json || isTerminal(a.proc.Err) {
-		_, _ = io.WriteString(a.proc.Err, progress.Error("jumpget", f.Message, f.Hint))
+		_, _ = io.WriteString(a.proc.Err, progress.Error("", f.Message, f.Hint))
 	}
 }
 

@@ -60,6 +60,7 @@ func (a *app) clientConfig(ssh sshdial.Config, state string, report progress.Rep
 	cfg := client.Config{
 		Tunnel:      func(ctx context.Context) (net.Conn, error) { return sshdial.Dial(ctx, ssh) },
 		Host:        resolver(ssh),
+		Reporter:    report,
 		Connections: c.Connections,
 		Limit:       c.LimitRate,
 		Version:     programVersion(a.proc.Version),

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -113,7 +112,7 @@ func (o *wgetOutput) String() string { return string(*o) }
 func (o *wgetOutput) Type() string   { return "string" }
 func (o *wgetOutput) Set(s string) error {
 	if looksLikeURL(s) {
-		return fmt.Errorf("it takes a file name as in wget, and %q is a URL; the URL alone is enough here", s)
+		return usagef("-O takes a file name here, as in wget, and %q is a URL", s).withHint("the URL alone is enough: jumpget %s", s)
 	}
 	*o = wgetOutput(s)
 	return nil

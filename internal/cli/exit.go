@@ -195,12 +195,12 @@ func foreign(err error) failure {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return failure{exitInterrupt, "interrupted", "interrupted", goOn}
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr), errors.Is(err, io.ErrUnexpectedEOF):
-		return failure{exitNetwork, "network", err.Error(), goOn}
 	case errors.Is(err, syscall.EPIPE):
 		return failure{exitFile, "file_io", "whoever read standard output has gone", ""}
-	case errors.As(err, &pathErr), errors.As(err, &linkErr):
+	case errors.As(err, &pathErr), errors.As(err, &linkErr): // before net.Error, which an errno is too
 		return failure{exitFile, "file_io", err.Error(), ""}
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr), errors.Is(err, io.ErrUnexpectedEOF):
+		return failure{exitNetwork, "network", err.Error(), goOn}
 	}
 	return failure{exitOther, "other", strings.TrimSpace(err.Error()), ""}
 }

@@ -179,9 +179,28 @@ func (d *downloads) one(ctx context.Context, n int, o order) int {
 	return f.Exit
 }
 
+// request turns an order into what the client takes.
+func (d *downloads) request(n int, o order) client.Request {
+	return client.Request{
+		Request:  o.req,
+		Job:      o.job,
+		Download: n,
+		Stdout:   o.toStdout(d.app.proc.Out),
+		Output: client.Output{
+			File:      o.target(),
+			Dir:       o.dir,
+			OnExists:  d.out.policy(),
+			Adopt:     d.out.adopt,
+			Newer:     d.out.newer,
+			NoTime:    d.out.noRemoteTime,
+			Checksums: o.checksums,
+		},
+	}
+}
+
 // finished runs --exec with the file as its last argument.
 func (d *downloads) finished(ctx context.Context, res *client.Result) error {
-	if d.out.exec == "" || res.Path == "" {
+	if d.out.exec == "" || res.Path == "" || res.Skipped {
 		return nil
 	}
 	words := commandWords(d.out.exec)

@@ -50,7 +50,7 @@ func manual(root *cobra.Command) string {
 }
 
 func manCommand(b *strings.Builder, c *cobra.Command) {
-	_, _ = fmt.Fprintf(b, ".SS %s\n%s\n", roff(c.UseLine()), roff(c.Short))
+	_, _ = fmt.Fprintf(b, ".SS jumpget %s\n%s\n", roff(c.Use), roff(c.Short))
 	if c.Long != "" {
 		_, _ = fmt.Fprintf(b, ".PP\n%s\n", roff(c.Long))
 	}

@@ -257,9 +257,10 @@ func (o outputFlags) policy() partial.OnExists {
 	return partial.Rename
 }
 
-// target is where an order's file goes; only a folder if the relay names it.
+// target is where an order's file goes: "" if the relay names it, "-" for
+// standard output.
 func (o order) target() string {
-	if o.output == "" || filepath.IsAbs(o.output) {
+	if o.output == "" || o.output == "-" || filepath.IsAbs(o.output) {
 		return o.output
 	}
 	return filepath.Join(o.dir, o.output)

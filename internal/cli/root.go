@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
 	"strings"
 
@@ -36,7 +37,10 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetVersionTemplate("jumpget {{.Version}}\n")
 	root.SetGlobalNormalizationFunc(oldSpelling)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%s", err).withHint("see `%s --help`", cmd.CommandPath())
+		if usage, ok := errors.AsType[*usageError](err); ok {
+			return usage // a flag's own complaint says more
+		}
+		return usagef("%w", err).withHint("see `%s --help`", cmd.CommandPath())
 	})
 	root.Flags().BoolP("version", "V", false, "print the version")
 	root.PersistentFlags().BoolP("help", "h", false, "tell what a command does and its flags")
@@ -101,7 +105,10 @@ func (a *app) withConfig(do action) func(*cobra.Command, []string) error {
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
 		if err := check(cmd, given); err != nil {
-			return usagef("%s", err).withHint("usage: %s", cmd.UseLine())
+			if usage, ok := errors.AsType[*usageError](err); ok {
+				return usage // a flag's own complaint says more
+			}
+			return usagef("%w", err).withHint("usage: %s", cmd.UseLine())
 		}
 		return nil
 	}
