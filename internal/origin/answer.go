@@ -146,6 +146,9 @@ func (a *answer) describe(size int64) {
 	a.framed = a.resp.ContentLength >= 0 || len(a.resp.TransferEncoding) > 0
 }
 
+// partial reports whether the answer is a 206.
+func (a *answer) partial() bool { return a.resp.StatusCode == http.StatusPartialContent }
+
 // Read reads the body, counts it, and fails on a stall or a speed below the
 // minimum. io.EOF comes at the announced end alone, or at any end if none was
 // announced.

@@ -106,7 +106,7 @@ func TestClosesBeforeLength(t *testing.T) {
 		{"by date and length", origintest.File{LastModified: time.Unix(1e9, 0), Faults: faults(early)}, 1},
 		{"no ranges, same version", origintest.File{ETag: `"v1"`, NoRanges: true, Faults: faults(early)}, 1},
 		{"nothing to compare", origintest.File{Faults: faults(early)}, 2},
-		{"announces too much", origintest.File{ETag: `"v1"`, Faults: faults(origintest.First(1, origintest.Length(2 * mib)))}, 2},
+		{"announces too much", origintest.File{ETag: `"v1"`, Faults: faults(origintest.First(1, origintest.Length(2*mib)))}, 2},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {

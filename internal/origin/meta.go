@@ -79,11 +79,14 @@ func dispositionName(s string) string {
 // sloppyName finds the name in the headers that many servers write without
 // quotes or without a type: filename=annual report.pdf.
 func sloppyName(s string) string {
-	i := strings.Index(strings.ToLower(s), "filename=")
-	if i < 0 || i+len("filename=") > len(s) {
+	const key = "filename="
+	for len(s) >= len(key) && !strings.EqualFold(s[:len(key)], key) {
+		s = s[1:]
+	}
+	if len(s) < len(key) {
 		return ""
 	}
-	s = strings.TrimSpace(s[i+len("filename="):])
+	s = strings.TrimSpace(s[len(key):])
 	if rest, ok := strings.CutPrefix(s, `"`); ok {
 		name, _, _ := strings.Cut(rest, `"`)
 		return name

@@ -16,7 +16,7 @@ type segments struct {
 var defaultSegments = segments{least: 1 << 20, most: 8 << 20, time: 2 * time.Second}
 
 // nearby is how many bytes are rather read and thrown away than asked anew.
-const nearby = 256 << 10
+const nearby = 16 << 10
 
 // claim is the bytes that one worker fetches; Start moves on as they are written.
 type claim struct{ span.Span }
@@ -29,7 +29,8 @@ type plan struct {
 	active   int      // workers
 	want     int      // workers wanted
 	ceiling  int      // workers that the origin has been seen to bear
-	reserved int64    // bytes below are left to the first, still open answer
+	stream   *answer  // the long answer of a single worker, while it is open
+	reserved int64    // bytes below are left to that answer
 	rate     float64  // bytes a second of one connection; 0: not known
 }
 
@@ -76,6 +77,13 @@ func (p *plan) beyond(spans []span.Span) span.Span {
 		}
 	}
 	return spans[0]
+}
+
+// drop forgets an answer that is going to be closed.
+func (p *plan) drop(a *answer) {
+	if a == p.stream {
+		p.stream, p.reserved = nil, 0
+	}
 }
 
 // extend adds the bytes right behind the claim to it, if they are free.

@@ -75,7 +75,7 @@ func (t *transfer) grow(ctx context.Context, rate float64) (before int, grown bo
 		return before, false
 	}
 	t.rate = rate / float64(before)
-	if at, ok := t.lowest(); ok && t.want == 1 {
+	if at, ok := t.lowest(); ok && t.stream != nil {
 		// Keep out of the open answer's way while it is measured.
 		t.reserved = at + min(int64(3*interval*rate), left/2)
 	}

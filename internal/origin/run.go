@@ -54,22 +54,21 @@ func (r *run) fetch(ctx context.Context, prior *Prior) (Result, error) {
 func (r *run) first(ctx context.Context, prior *Prior) (*answer, error) {
 	want := resume(prior)
 	a, err := r.openRetrying(ctx, want)
+	refused := isStatus(err, http.StatusRequestedRangeNotSatisfiable)
+	r.noRanges = errors.Is(err, errLying)
 	switch {
 	case !want.ranged:
 		return a, err
-	case errors.Is(err, errLying):
-		r.noRanges = true
-	case isStatus(err, http.StatusRequestedRangeNotSatisfiable):
-	case err != nil:
-		return nil, err
-	case a.resp.StatusCode == http.StatusPartialContent && !prior.stands(a.meta):
+	case refused, r.noRanges:
+		a, err = r.openRetrying(ctx, ask{})
+	case err == nil && a.partial() && !prior.stands(a.meta):
 		a.close()
-	default:
-		// The same version, whole: this origin has no ranges.
-		r.noRanges = a.resp.StatusCode == http.StatusOK && prior.stands(a.meta)
-		return a, nil
+		return r.openRetrying(ctx, ask{})
 	}
-	return r.openRetrying(ctx, ask{})
+	if err == nil && !a.partial() && prior.stands(a.meta) {
+		r.noRanges = true // the very version that the range was asked of, and it is sent whole
+	}
+	return a, err
 }
 
 // resume asks for the first byte that is missing. Where none is known to be,

@@ -49,7 +49,7 @@ func (t *transfer) run(parent context.Context, first *answer) (*answer, error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	t.cancel = cancel
 	defer cancel(nil)
-	t.active = 1
+	t.active, t.stream = 1, first
 	t.r.most = max(t.r.most, 1)
 	t.workers.Go(func() { t.work(ctx, first) })
 	ramped := make(chan struct{})
@@ -100,7 +100,7 @@ func (t *transfer) work(ctx context.Context, a *answer) {
 		if err == nil {
 			got, err = t.copy(p, a, c)
 		}
-		t.giveBack(c)
+		t.giveBack(c, a, err)
 		if err == nil {
 			continue
 		}
@@ -127,7 +127,7 @@ func (t *transfer) usable(a *answer) *answer {
 	at, ok := t.lowest()
 	useful := ok && at >= a.pos && at < a.end && !a.eof && (at-a.pos <= nearby || t.r.noRanges)
 	if !useful {
-		t.reserved = 0
+		t.drop(a)
 	}
 	t.mu.Unlock()
 	if useful {
@@ -167,9 +167,9 @@ func (t *transfer) ask(ctx context.Context, c *claim) (*answer, error) {
 	m := t.version.match(a.meta)
 	switch {
 	case m == same:
-		t.accept(a, c, want.ranged)
+		t.accept(a, c, want)
 		return a, nil
-	case a.resp.StatusCode == http.StatusOK:
+	case !a.partial():
 		// It is the new version from its start, ready for use, and has to
 		// outlive this transfer.
 		a.unbind()
@@ -197,10 +197,13 @@ func (t *transfer) wanted(c *claim) ask {
 }
 
 // accept learns what an answer of this version tells in passing.
-func (t *transfer) accept(a *answer, c *claim, ranged bool) {
+func (t *transfer) accept(a *answer, c *claim, want ask) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if ranged && a.resp.StatusCode == http.StatusOK {
+	if want.span.End > c.End {
+		t.stream = a
+	}
+	if want.ranged && !a.partial() {
 		t.r.noRanges, t.want, t.ceiling = true, 1, 1
 	}
 	if t.size == job.UnknownSize && a.meta.Size != job.UnknownSize {
@@ -287,12 +290,13 @@ func (t *transfer) write(b []byte, at int64) error {
 	return nil
 }
 
-func (t *transfer) giveBack(c *claim) {
+// giveBack frees what is left of a claim, and forgets the answer after an error.
+func (t *transfer) giveBack(c *claim, a *answer, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if c.Len() > 0 {
-		t.todo.Add(c.Span)
-		t.reserved = 0
+	t.todo.Add(c.Span)
+	if err != nil {
+		t.drop(a)
 	}
 }
 
