@@ -62,6 +62,12 @@ func ioError(doing, path string, err error) *Error {
 			Hint:    "free some space or choose another directory; the same command then goes on from here",
 		}
 	}
+	if errors.Is(err, errNotRegular) {
+		return &Error{
+			Kind: KindIO, Err: err, Message: path + " is not a regular file",
+			Hint: "remove it, or choose another name with --output",
+		}
+	}
 	return &Error{
 		Kind: KindIO, Err: err,
 		Message: doing + " " + path + ": " + cause(err).Error(),

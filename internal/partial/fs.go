@@ -12,7 +12,6 @@ type FS interface {
 	// OpenFile opens a regular file and never follows a symlink at name.
 	OpenFile(name string, flag int, perm fs.FileMode) (Handle, error)
 	Lstat(name string) (fs.FileInfo, error)
-	ReadDir(dir string) ([]fs.DirEntry, error)
 	Remove(name string) error
 	// Rename replaces newName in one step.
 	Rename(oldName, newName string) error
@@ -21,8 +20,9 @@ type FS interface {
 	// SyncDir makes the names in dir durable.
 	SyncDir(dir string) error
 	Chtimes(name string, mtime time.Time) error
-	// Lock takes the lock at name without waiting. A nil Unlocker and a nil
-	// error mean that somebody else holds it. Unlock removes the lock's file.
+	// Lock takes the lock at name without waiting and makes the file if need
+	// be. If somebody else holds it, unlock is nil and so is the error. Calling
+	// unlock also removes the file.
 	Lock(name string) (unlock func() error, err error)
 }
 
@@ -35,7 +35,8 @@ type Handle interface {
 	Sync() error
 	Truncate(size int64) error
 	Chmod(mode fs.FileMode) error
-	// Allocate gives the file this size and reserves its space on disk.
+	// Allocate gives the file this size and reserves its space on disk where
+	// the file system can.
 	Allocate(size int64) error
 	// NextData returns the first run of stored bytes at or after off, as far as
 	// the file system tells holes from data; io.EOF if there is none.

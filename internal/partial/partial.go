@@ -32,7 +32,8 @@
 package partial
 
 import (
-	"context"
+	"io/fs"
+	"sync"
 	"time"
 
 	"github.com/jumpget/jumpget/internal/job"
@@ -69,7 +70,10 @@ type Options struct {
 	// must not block for long. May be nil.
 	OnMismatch func(Mismatch)
 
-	FS FS // default: the operating system's
+	FS FS // default: OS
+
+	checkpointBytes int64         // default: 64 MiB
+	checkpointEvery time.Duration // default: 5 s
 }
 
 // Mismatch is a chunk whose bytes were dropped.
@@ -85,85 +89,62 @@ type FinishOptions struct {
 	ModTime time.Time // the origin's Last-Modified; zero: leave it
 }
 
-// CheckDir returns an error unless new files can be made in dir. Use it before
-// the network when the file's name is not known yet.
-func CheckDir(dir string) error { panic("todo") }
-
-// Find returns the target of the unfinished download of url in dir, for a run
-// that was given no name. It reads the state files that stand there; of several
-// it takes the one written last. ok is false if there is none.
-func Find(dir, url string) (target string, ok bool) { panic("todo") }
-
 // File is one output being assembled. All methods are safe for concurrent use.
 // After a failure of the disk every method returns that failure.
-type File struct{}
+type File struct {
+	o      Options
+	fs     FS
+	shown  string // the URL for people
+	hash   string // the URL's identity
+	wanted []checksum
 
-// Open makes ready to fetch into o.Target, before any use of the network. With
-// the policy Rename the path may become name.1 and so on, see [File.Target].
-func Open(ctx context.Context, o Options) (*File, error) { panic("todo") }
+	dir    string
+	target string      // what Finish tries first; empty for a Temp file
+	number int         // target is o.Target with this number appended; 0: as it is
+	part   string      // path of the bytes
+	state  string      // path of the state; empty for a Temp file
+	perm   fs.FileMode // what the finished file gets
+	unlock func() error
 
-// Temp opens a file in dir that is never given a name and is gone after Close,
-// for output to a pipe. Of the options, Target, OnExists and Adopt are ignored.
-func Temp(ctx context.Context, dir string, o Options) (*File, error) { panic("todo") }
+	stop       chan struct{} // closed to end the background goroutines
+	checkpoint chan struct{} // asks for a checkpoint; holds one
+	background sync.WaitGroup
+	closing    sync.Once
+	closeErr   error
+	saving     sync.Mutex // held through a checkpoint; taken before mu
 
-// Target returns the path that Finish will give the file, or "" for a Temp file.
-func (f *File) Target() string { panic("todo") }
+	mu       sync.Mutex
+	wake     *sync.Cond    // of mu: work for the background, or an end of waiting
+	changed  chan struct{} // closed at the next change; nil: nobody asked
+	h        Handle        // nil while a file waits to be adopted
+	err      error         // the failure that ended all
+	closed   bool
+	placing  bool // Finish has begun to give the name
+	finished bool // and has done it
+	users    int  // goroutines that use h or the object's bytes without mu
+	changing bool // SetObject waits for users to leave
 
-// SetObject names the object that is being fetched and its size in bytes or
-// job.UnknownSize. A full disk shows here. The same object again may tell a
-// size that was unknown. Another object than before starts over: what is
-// present must match that object's sums. Call it after writers of the old object
-// have stopped; a straggler's bytes would only be caught by the hash.
-func (f *File) SetObject(id job.ID, size int64) error { panic("todo") }
+	object  job.ID // empty before SetObject
+	size    int64
+	have    span.Set // present, verified or not
+	earlier span.Set // those of have that an earlier run or object left
+	good    span.Set // verified
+	resumed int64    // verified bytes that were in earlier
+	dirty   int64    // bytes written since the last checkpoint
+	saved   span.Set // what the state on disk claims
+	suspect bool     // see state
+	adopt   bool     // the file at target is to become the partial
 
-// WriteAt stores bytes of the object. Bytes that are present already are
-// ignored, so a late duplicate can't damage what was verified. It returns
-// len(p) or an error; one short write fails the whole file.
-func (f *File) WriteAt(p []byte, off int64) (int, error) { panic("todo") }
-
-// SetSums gives the SHA-256 of consecutive chunks starting with chunk first.
-// Two different sums for one chunk of one object are an error.
-func (f *File) SetSums(first int, sums [][32]byte) error { panic("todo") }
-
-// Missing returns, in order, the parts of within that have to be fetched. With
-// a known size it never goes beyond the end.
-func (f *File) Missing(within span.Span) []span.Span { panic("todo") }
-
-// Have returns how many bytes are present, verified or not.
-func (f *File) Have() int64 { panic("todo") }
-
-// Verified returns how many bytes have matched their sums.
-func (f *File) Verified() int64 { panic("todo") }
-
-// Resumed returns how many of the verified bytes came from an earlier run.
-func (f *File) Resumed() int64 { panic("todo") }
-
-// Size returns the object's size in bytes, or job.UnknownSize.
-func (f *File) Size() int64 { panic("todo") }
-
-// Complete reports whether the size is known and every byte is verified.
-func (f *File) Complete() bool { panic("todo") }
-
-// Changed returns a channel that is closed at the next change of what Missing,
-// Verified, Size, Complete or Err return. Take it before looking at them.
-func (f *File) Changed() <-chan struct{} { panic("todo") }
-
-// Err returns the failure that ended the use of this file, or nil.
-func (f *File) Err() error { panic("todo") }
-
-// ReadVerified reads bytes from off on into p as soon as some are verified, and
-// returns how many; io.EOF at the end of the object.
-func (f *File) ReadVerified(ctx context.Context, p []byte, off int64) (int, error) { panic("todo") }
-
-// Finish waits until the whole is verified and hashed, makes it durable and
-// gives it its final name. It returns that path and the hex SHA-256. The file
-// can't be used afterwards; on an error the partial is kept for the next run.
-// A Temp file is only checked, and stays readable until Close.
-func (f *File) Finish(ctx context.Context, o FinishOptions) (path, sha256 string, err error) {
-	panic("todo")
+	chunks []chunk // grows as sums and bytes arrive
+	ready  []int   // chunks to verify, ascending
+	whole  whole
 }
 
-// Close stops, saves what is there for the next run, and releases the lock. It
-// leaves nothing on disk if there is nothing to go on from. After Finish it
-// does nothing.
-func (f *File) Close() error { panic("todo") }
+// chunk is the unit of verification.
+type chunk struct {
+	sum     [32]byte
+	known   bool // sum is set
+	busy    bool // queued or being verified, or verified
+	writers int  // WriteAt calls in flight; verification waits for them
+	drops   int  // times its bytes did not match
+}
