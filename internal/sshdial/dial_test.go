@@ -1,3 +1,5 @@
+//go:build unix
+
 package sshdial
 
 import (
@@ -133,6 +135,7 @@ func detailOf(err error) string {
 func nothing(t *testing.T) string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
 
 func TestForward(t *testing.T) {
+	t.Parallel()
 	s := startSSHD(t)
 	target := relay(t)
 	mustReach(t, s.config(target), ModeForward, false)
@@ -172,6 +175,7 @@ func TestForward(t *testing.T) {
 }
 
 func TestBridge(t *testing.T) {
+	t.Parallel()
 	target := relay(t)
 	s := startSSHD(t, "AllowTcpForwarding no", bridgeTo(t, target, ""))
 	t.Run("forwarding refused", func(t *testing.T) { mustReach(t, s.config(target), ModeBridge, false) })
@@ -201,6 +205,7 @@ func TestBridge(t *testing.T) {
 }
 
 func TestNoWayToTheRelay(t *testing.T) {
+	t.Parallel()
 	target := relay(t)
 	for _, shared := range []bool{false, true} {
 		t.Run(fmt.Sprintf("shared %v", shared), func(t *testing.T) {
@@ -235,6 +240,7 @@ func TestNoWayToTheRelay(t *testing.T) {
 }
 
 func TestLoginFailures(t *testing.T) {
+	t.Parallel()
 	s := startSSHD(t)
 	target := relay(t)
 	t.Run("changed host key", func(t *testing.T) {
@@ -290,18 +296,13 @@ func TestLoginFailures(t *testing.T) {
 }
 
 func TestConnectionDies(t *testing.T) {
+	t.Parallel()
 	for _, shared := range []bool{false, true} {
 		t.Run(fmt.Sprintf("shared %v", shared), func(t *testing.T) {
 			s := startSSHD(t)
-			w := newWire(t, s.port)
-			s.write("known_hosts", fmt.Sprintf("[127.0.0.1]:%d %s", w.port(), s.pub))
 			cfg := s.config(relay(t))
 			if shared {
 				cfg = s.sharing(cfg.Target)
-			}
-			cfg.Port = w.port()
-			if shared {
-				t.Cleanup(func() { stopMaster(t, cfg) })
 			}
 			_, client := open(t, cfg)
 			resp, err := client.Get("http://relay/slow")
@@ -309,7 +310,7 @@ func TestConnectionDies(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer resp.Body.Close()
-			w.cut()
+			s.kill()
 			_, err = io.ReadAll(resp.Body)
 			if !errors.Is(err, &Error{Kind: Died}) {
 				t.Fatalf("got %v (%s), want Died", err, detailOf(err))
@@ -320,6 +321,7 @@ func TestConnectionDies(t *testing.T) {
 }
 
 func TestSharedConnection(t *testing.T) {
+	t.Parallel()
 	s := startSSHD(t)
 	cfg := s.sharing(relay(t))
 	first := mustReach(t, cfg, ModeForward, false)
@@ -351,6 +353,7 @@ func TestSharedConnection(t *testing.T) {
 }
 
 func TestDeadMaster(t *testing.T) {
+	t.Parallel()
 	target := relay(t)
 	t.Run("killed", func(t *testing.T) {
 		s := startSSHD(t)
@@ -373,13 +376,15 @@ func TestDeadMaster(t *testing.T) {
 }
 
 func TestUsersOwnSharing(t *testing.T) {
+	t.Parallel()
 	s := startSSHD(t)
 	dir := shortDir(t)
 	s.clientConfig("ControlMaster auto", "ControlPersist 60", "ControlPath "+dir+"/%C")
 	cfg := s.config(relay(t))
 	cfg.ControlDir = shortDir(t)
 	mustReach(t, cfg, ModeForward, false)
-	t.Cleanup(func() { _, _ = mustPlan(t, cfg).control(context.Background(), "exit") })
+	users := mustPlan(t, cfg)
+	t.Cleanup(func() { _, _ = users.control(context.Background(), "exit") })
 	mustReach(t, cfg, ModeForward, true)
 	if err := StopMaster(t.Context(), cfg); err != nil {
 		t.Fatal(err)
@@ -394,6 +399,7 @@ func TestUsersOwnSharing(t *testing.T) {
 }
 
 func TestResolve(t *testing.T) {
+	t.Parallel()
 	s := startSSHD(t)
 	s.clientConfig("Host alias", "HostName 192.0.2.1", "Port 2222", "User ann", "ProxyJump other")
 	cfg := s.config("")
@@ -413,6 +419,7 @@ func TestResolve(t *testing.T) {
 
 // A server that never says a word must hold nobody who wants to leave.
 func TestLeaving(t *testing.T) {
+	t.Parallel()
 	s := startSSHD(t)
 	mute := listen(t)
 	cfg := s.config("")
@@ -508,6 +515,7 @@ func TestLeaving(t *testing.T) {
 // More bytes than the tunnel keeps go both ways in order, also when the bridge
 // gets them after a forward failed, and the end of the relay's side is io.EOF.
 func TestBytes(t *testing.T) {
+	t.Parallel()
 	l := listen(t)
 	data := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	go func() {
@@ -559,6 +567,22 @@ func TestBytes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A key's passphrase is asked for, unless Batch forbids it.
+func TestPrompt(t *testing.T) {
+	t.Parallel()
+	s := startSSHD(t)
+	s.write("authorized_keys", writeLockedKey(t, s.file("id"), "correct horse"))
+	s.write("askpass", "#!/bin/sh\necho correct horse")
+	if err := os.Chmod(s.file("askpass"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.config(relay(t))
+	cfg.Env = append(os.Environ(), "SSH_ASKPASS="+s.file("askpass"), "SSH_ASKPASS_REQUIRE=force")
+	mustFail(t, cfg, AuthRefused)
+	cfg.Batch = false
+	mustReach(t, cfg, ModeForward, false)
 }
 
 func TestNoSSH(t *testing.T) {

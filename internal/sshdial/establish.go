@@ -12,6 +12,7 @@ import (
 type attempt struct {
 	mode    Mode
 	reused  bool // a standing master was there to carry it
+	alone   bool // it shares no connection
 	proc    *process
 	up      bool
 	stalled bool   // a standing master did not answer in time; under the tunnel's mu
@@ -36,7 +37,7 @@ func (t *Tunnel) establish() {
 
 // reach returns nil once one way stands.
 func (t *Tunnel) reach() error {
-	forward, alone, err := t.tryForward()
+	forward, err := t.tryForward()
 	if err != nil || forward.up {
 		return err
 	}
@@ -52,28 +53,27 @@ func (t *Tunnel) reach() error {
 	if why == causeHungUp {
 		return t.noRelay(why, nil)
 	}
-	bridge := &attempt{mode: ModeBridge, reused: forward.reused && !alone}
-	if err := t.try(bridge, t.plan.bridge(alone), false); err != nil || bridge.up {
+	bridge := &attempt{mode: ModeBridge, reused: forward.reused, alone: forward.alone}
+	if err := t.try(bridge, t.plan.bridge(bridge.alone)); err != nil || bridge.up {
 		return err
 	}
 	return t.explain(why, bridge)
 }
 
 // tryForward tries ssh -W. A standing master that turns out to be dead costs a
-// second try without it; alone tells that later ones have to do without, too.
-func (t *Tunnel) tryForward() (a *attempt, alone bool, err error) {
-	a = &attempt{mode: ModeForward, reused: t.plan.masterStands()}
-	if err := t.try(a, t.plan.forward(false), a.reused); err != nil || a.up || !t.deadMaster(a) {
-		return a, false, err
+// second try: over a new one, or past it if it is the user's own.
+func (t *Tunnel) tryForward() (*attempt, error) {
+	a := &attempt{mode: ModeForward, reused: t.plan.masterStands()}
+	if err := t.try(a, t.plan.forward(false)); err != nil || a.up || !t.deadMaster(a) {
+		return a, err
 	}
 	if t.plan.sharing == sharingOurs {
 		if err := t.plan.retireMaster(t.ctx); err != nil {
-			return a, false, err
+			return a, err
 		}
 	}
-	alone = t.plan.sharing == sharingUsers
-	a = &attempt{mode: ModeForward}
-	return a, alone, t.try(a, t.plan.forward(alone), false)
+	a = &attempt{mode: ModeForward, alone: t.plan.sharing == sharingUsers}
+	return a, t.try(a, t.plan.forward(a.alone))
 }
 
 // deadMaster tells whether an attempt failed only for the master it went over.
@@ -90,13 +90,13 @@ func (t *Tunnel) deadMaster(a *attempt) bool {
 
 // try runs one ssh until the far side has said enough to judge it, or has ended.
 // The error is for what no other way can mend.
-func (t *Tunnel) try(a *attempt, args []string, watch bool) error {
+func (t *Tunnel) try(a *attempt, args []string) error {
 	proc, err := startProcess(t.ctx, t.plan, args)
 	if err != nil {
 		return err
 	}
 	a.proc = proc
-	t.attach(a, watch)
+	t.attach(a)
 	a.said, err = t.readFirst(proc.stdout)
 	if len(a.said) > 0 {
 		if a.strange = t.judge(a.said); a.strange == nil && t.stand(a) {
@@ -111,7 +111,20 @@ func (t *Tunnel) try(a *attempt, args []string, watch bool) error {
 		return context.Cause(t.ctx)
 	}
 	a.stderr, a.exit = proc.stderr.String(), proc.exit
+	if a.exit == 0 && t.masterGone(a) {
+		a.exit = -1
+	}
 	return nil
+}
+
+// masterGone tells whether an ssh -W that ended without a fault lost its master:
+// a master's client ends the same way for a closed forward and for a dead master.
+func (t *Tunnel) masterGone(a *attempt) bool {
+	if a.mode != ModeForward || a.alone || t.plan.sharing == sharingNone {
+		return false
+	}
+	answer, err := t.plan.control(t.ctx, "check")
+	return err == nil && answer.exit != 0
 }
 
 func waitFor(done <-chan struct{}, limit time.Duration) {
@@ -145,13 +158,13 @@ func (t *Tunnel) judge(first []byte) error {
 }
 
 // attach makes an attempt's ssh the tunnel's, and feeds it what is kept.
-func (t *Tunnel) attach(a *attempt, watch bool) {
+func (t *Tunnel) attach(a *attempt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.proc = a.proc
 	t.unhook = context.AfterFunc(t.ctx, a.proc.abort)
 	t.feeders.Add(1)
-	go t.feed(a, watch)
+	go t.feed(a)
 }
 
 // detach gives an attempt up; what is kept stays for the next.
@@ -172,7 +185,7 @@ func (t *Tunnel) stand(a *attempt) bool {
 		return false
 	}
 	a.up = true
-	t.up, t.first, t.mode, t.reused = true, a.said, a.mode, a.reused
+	t.up, t.first, t.by = true, a.said, a
 	// The writing deadline follows with the feeder's end; pipes of Windows
 	// have none, as Tunnel's comment says.
 	_ = a.proc.stdout.SetReadDeadline(t.readBy)
@@ -182,7 +195,7 @@ func (t *Tunnel) stand(a *attempt) bool {
 
 // feed writes what is kept to ssh until the tunnel stands and nothing is left;
 // then the caller's Writes go there by themselves.
-func (t *Tunnel) feed(a *attempt, watch bool) {
+func (t *Tunnel) feed(a *attempt) {
 	defer t.feeders.Done()
 	sent := 0
 	for {
@@ -190,7 +203,7 @@ func (t *Tunnel) feed(a *attempt, watch bool) {
 		if !more {
 			return
 		}
-		if watch && sent == 0 {
+		if a.reused && a.mode == ModeForward && sent == 0 {
 			timer := time.AfterFunc(t.plan.cfg.StaleAfter, func() { t.stall(a) })
 			defer timer.Stop()
 		}

@@ -146,7 +146,7 @@ func StopMaster(ctx context.Context, cfg Config) error {
 // retireMaster makes the standing master take no more clients; what runs over it
 // goes on. A master that does not even hear that loses its socket.
 func (p *plan) retireMaster(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, 2*time.Second)
+	limited, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if _, err := p.control(limited, "stop"); err != nil && ctx.Err() != nil {
 		return err

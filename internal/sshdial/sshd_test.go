@@ -1,3 +1,5 @@
+//go:build unix
+
 package sshdial
 
 import (
@@ -5,7 +7,6 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -21,43 +22,87 @@ import (
 )
 
 // sshd is a real OpenSSH server on a free loopback port, with keys of its own
-// and a client config that knows them.
+// and a client config that knows them. The test accepts the connections and gives
+// each to a process of its own ("sshd -i"), so no port is guessed, nothing waits
+// for a server to come up, and a single connection's server can be killed.
 type sshd struct {
 	t    *testing.T
+	path string
 	dir  string
 	port int
 	pub  string // the host's public key
+	l    net.Listener
+	log  tail
+
+	mu      sync.Mutex
+	running []*exec.Cmd
+	served  sync.WaitGroup
 }
 
 // startSSHD runs an sshd with more lines of config; it ends with the test.
 func startSSHD(t *testing.T, lines ...string) *sshd {
 	t.Helper()
-	path := findSSHD(t)
-	s := &sshd{t: t, dir: t.TempDir(), port: freePort(t)}
+	s := &sshd{t: t, path: findSSHD(t), dir: t.TempDir(), l: listen(t)}
+	s.port = s.l.Addr().(*net.TCPAddr).Port
 	s.pub = writeKey(t, s.file("hostkey"))
 	s.write("authorized_keys", writeKey(t, s.file("id")))
 	s.write("known_hosts", fmt.Sprintf("[127.0.0.1]:%d %s", s.port, s.pub))
 	s.clientConfig()
 	s.write("sshd.conf", strings.Join(append(lines,
-		fmt.Sprintf("Port %d", s.port), "ListenAddress 127.0.0.1",
 		"HostKey "+s.file("hostkey"), "AuthorizedKeysFile "+s.file("authorized_keys"),
 		"StrictModes no", "UsePAM no", "PidFile none", "PasswordAuthentication no",
-		"KbdInteractiveAuthentication no", "MaxStartups 100"), "\n"))
-	cmd := exec.Command(path, "-D", "-e", "-f", s.file("sshd.conf"))
-	var log tail
-	cmd.Stderr, cmd.WaitDelay = &log, time.Second
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+		"KbdInteractiveAuthentication no"), "\n"))
+	s.served.Go(s.accept)
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		_ = s.l.Close()
+		s.kill()
+		s.served.Wait()
 		if t.Failed() {
-			t.Logf("sshd said:\n%s", log.String())
+			t.Logf("sshd said:\n%s", s.log.String())
 		}
 	})
-	s.awaitBanner(&log)
 	return s
+}
+
+func (s *sshd) accept() {
+	for {
+		c, err := s.l.Accept()
+		if err != nil {
+			return
+		}
+		s.serve(c.(*net.TCPConn))
+	}
+}
+
+// serve gives a connection to an sshd of its own.
+func (s *sshd) serve(c *net.TCPConn) {
+	f, err := c.File()
+	_ = c.Close()
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	defer f.Close()
+	cmd := exec.Command(s.path, "-i", "-e", "-f", s.file("sshd.conf"))
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = f, f, &s.log, time.Second
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := cmd.Start(); err != nil {
+		s.t.Error(err)
+		return
+	}
+	s.running = append(s.running, cmd)
+	s.served.Go(func() { _ = cmd.Wait() })
+}
+
+// kill ends every connection's server at once.
+func (s *sshd) kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, cmd := range s.running {
+		_ = cmd.Process.Kill()
+	}
+	s.running = nil
 }
 
 func findSSHD(t *testing.T) string {
@@ -79,23 +124,6 @@ func findSSHD(t *testing.T) string {
 		}
 	}
 	return path
-}
-
-// awaitBanner returns once the server has spoken.
-func (s *sshd) awaitBanner(log *tail) {
-	s.t.Helper()
-	for range 200 {
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.port))
-		if err == nil {
-			_, err = io.ReadFull(c, make([]byte, 4))
-			_ = c.Close()
-		}
-		if err == nil {
-			return
-		}
-		time.Sleep(10 * time.Millisecond) // another process tells us nothing else
-	}
-	s.t.Fatalf("sshd does not answer:\n%s", log.String())
 }
 
 // clientConfig writes the file for ssh -F, with more lines for every host.
@@ -156,13 +184,19 @@ func bridgeTo(t *testing.T, addr, shell string) string {
 const noBridgeThere = "SetEnv PATH=/usr/bin:/bin"
 
 // writeKey makes a key pair, and returns its public line.
-func writeKey(t *testing.T, path string) string {
+func writeKey(t *testing.T, path string) string { return writeLockedKey(t, path, "") }
+
+// writeLockedKey is writeKey with a passphrase.
+func writeLockedKey(t *testing.T, path, passphrase string) string {
 	t.Helper()
 	pub, priv, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	block, err := ssh.MarshalPrivateKey(priv, "")
+	if passphrase != "" {
+		block, err = ssh.MarshalPrivateKeyWithPassphrase(priv, "", []byte(passphrase))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,60 +245,4 @@ func listen(t *testing.T) net.Listener {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	return l
-}
-
-// wire is a TCP relay in front of a port that can be cut or frozen.
-type wire struct {
-	l      net.Listener
-	mu     sync.Mutex
-	conns  []net.Conn
-	joined sync.WaitGroup
-}
-
-func newWire(t *testing.T, port int) *wire {
-	w := &wire{l: listen(t)}
-	w.joined.Go(func() {
-		for {
-			a, err := w.l.Accept()
-			if err != nil {
-				return
-			}
-			b, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-			if err != nil {
-				_ = a.Close()
-				continue
-			}
-			w.join(a, b)
-		}
-	})
-	t.Cleanup(func() {
-		_ = w.l.Close()
-		w.cut()
-		w.joined.Wait()
-	})
-	return w
-}
-
-func (w *wire) join(a, b net.Conn) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.conns = append(w.conns, a, b)
-	for _, pair := range [][2]net.Conn{{a, b}, {b, a}} {
-		w.joined.Go(func() {
-			_, _ = io.Copy(pair[0], pair[1])
-			_, _ = a.Close(), b.Close()
-		})
-	}
-}
-
-func (w *wire) port() int { return w.l.Addr().(*net.TCPAddr).Port }
-
-// cut closes all that passes now.
-func (w *wire) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, c := range w.conns {
-		_ = c.Close()
-	}
-	w.conns = nil
 }

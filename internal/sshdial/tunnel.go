@@ -41,8 +41,7 @@ type Tunnel struct {
 	first   []byte // read to settle the way, and not handed out yet
 	up      bool
 	err     error
-	mode    Mode
-	reused  bool
+	by      *attempt // what made it stand
 	readBy  time.Time
 	writeBy time.Time
 
@@ -85,7 +84,10 @@ func (t *Tunnel) Confirm(ctx context.Context) error {
 func (t *Tunnel) Mode() Mode {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.mode
+	if t.by == nil {
+		return ""
+	}
+	return t.by.mode
 }
 
 // Reused tells whether an ssh connection that already stood carries the tunnel.
@@ -93,7 +95,7 @@ func (t *Tunnel) Mode() Mode {
 func (t *Tunnel) Reused() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.reused
+	return t.by != nil && t.by.reused
 }
 
 // Host is what the user's ssh config made of the destination.
@@ -118,11 +120,11 @@ func (t *Tunnel) Read(b []byte) (int, error) {
 		t.first = t.first[n:]
 		return n, nil
 	}
-	proc := t.proc
+	by := t.by
 	t.mu.Unlock()
-	n, err := proc.stdout.Read(b)
+	n, err := by.proc.stdout.Read(b)
 	if err != nil {
-		err = t.broken(proc, err)
+		err = t.broken(by, err)
 	}
 	return n, err
 }
@@ -146,11 +148,11 @@ func (t *Tunnel) Write(b []byte) (int, error) {
 		t.changed.Broadcast()
 		return len(b), nil
 	}
-	proc := t.proc
+	by := t.by
 	t.mu.Unlock()
-	n, err := proc.stdin.Write(b)
+	n, err := by.proc.stdin.Write(b)
 	if err != nil {
-		err = writeError(t.broken(proc, err))
+		err = writeError(t.broken(by, err))
 	}
 	return n, err
 }
@@ -165,13 +167,13 @@ func writeError(err error) error {
 
 // broken tells why a stream of a tunnel that stood has ended. It is not kept:
 // a Write that fails must not cut off what is still to be read.
-func (t *Tunnel) broken(proc *process, err error) error {
+func (t *Tunnel) broken(by *attempt, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
 	gone := true
 	select {
-	case <-proc.done:
+	case <-by.proc.done:
 	case <-t.ctx.Done():
 	case <-time.After(2 * exitDelay):
 		gone = false
@@ -179,14 +181,14 @@ func (t *Tunnel) broken(proc *process, err error) error {
 	switch {
 	case t.ctx.Err() != nil:
 		return context.Cause(t.ctx)
-	case !gone || proc.exit == 0:
+	case !gone, by.proc.exit == 0 && !t.masterGone(by):
 		return io.EOF
 	}
 	return &Error{
 		Kind:    Died,
 		Message: "the ssh connection to " + t.plan.host.name() + " broke",
 		Hint:    "run the same command again: it goes on from there",
-		Detail:  detail(proc.stderr.String()),
+		Detail:  detail(by.proc.stderr.String()),
 		Err:     err,
 	}
 }
