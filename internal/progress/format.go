@@ -133,15 +133,23 @@ func routes(paths []PathUse, total int64) string {
 		}
 		s := route(p.Name, p.Conns)
 		if several > 1 {
-			pc := percent(p.Bytes, total)
-			if pc == "0 %" {
-				pc = "under 1 %"
-			}
-			s += " (" + pc + ")"
+			s += " (" + portion(p.Bytes, total) + ")"
 		}
 		used = append(used, s)
 	}
 	return join(used)
+}
+
+// portion is a rounded percent that never says that all or nothing came one way.
+func portion(part, whole int64) string {
+	switch n := math.Round(share(part, whole) * 100); {
+	case n < 1:
+		return "under 1 %"
+	case n > 99:
+		return "over 99 %"
+	default:
+		return strconv.Itoa(int(n)) + " %"
+	}
 }
 
 func route(name string, conns int) string {
