@@ -37,7 +37,7 @@ type Token struct {
 // Store keeps a relay's records. Every method is one transaction, is durable
 // when it returns, and may be called from many goroutines. What is asked for by
 // name and not there gives ErrNotFound; an empty list is no error. Times come
-// back in UTC.
+// back in UTC and to the microsecond.
 type Store interface {
 	// AddJob stores a new job together with its request. It fails with
 	// ErrExists if there is a job of that id.
@@ -60,7 +60,8 @@ type Store interface {
 	// without the job, for one that is fetched again.
 	PutRequest(ctx context.Context, id job.ID, r job.Request) error
 
-	// PutObject stores an object, new or changed.
+	// PutObject stores an object, new or changed. Its time of last use never
+	// goes back, so it may race with Touch.
 	PutObject(ctx context.Context, o job.Object) error
 	// Object returns an object by its id.
 	Object(ctx context.Context, id job.ID) (job.Object, error)
