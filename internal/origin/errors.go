@@ -112,7 +112,7 @@ func protoFailure(format string, args ...any) *failure {
 
 func (r *run) tooLarge() *failure {
 	return &failure{told: job.Errorf(job.CodeTooLarge, "the file is larger than the %d bytes that the relay takes", r.f.cfg.MaxSize).
-		WithHint("the relay's owner can raise the limit: serve --max-size")}
+		WithHint("the relay's owner can raise the limit: serve --max-file")}
 }
 
 // failureOf turns any error of a request or a body into a failure.

@@ -189,7 +189,7 @@ func (f *Fetcher) Fetch(ctx context.Context, req *job.Request, prior *Prior, sin
 	}
 	var first error
 	for i, t := range targets {
-		r := &run{f: f, target: t, sink: sink, segments: defaultSegments}
+		r := &run{f: f, target: t, sink: sink, segments: defaultSegments, gain: defaultGain}
 		if i > 0 {
 			prior = nil // a validator means nothing to another server
 		}

@@ -7,10 +7,12 @@ import (
 	"github.com/jumpget/jumpget/internal/job"
 )
 
+// defaultGain is what more connections have to bring to be kept.
+const defaultGain = 1.15
+
 const (
-	gain   = 1.15 // more connections have to bring this much to be kept
-	settle = 5    // the most intervals to wait for a steady rate
-	rest   = 30   // intervals before growth is tried again
+	settle = 5  // the most intervals to wait for a steady rate
+	rest   = 30 // intervals before growth is tried again
 )
 
 // ramp measures whether more connections bring more bytes, and keeps as many
@@ -54,7 +56,7 @@ func (t *transfer) climb(ctx context.Context, m *meter, rate float64) bool {
 		if !ok {
 			return false
 		}
-		if now < rate*gain {
+		if now < rate*t.r.gain {
 			t.shrink(before, rate)
 			return true
 		}

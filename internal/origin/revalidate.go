@@ -49,7 +49,7 @@ func (r *run) revalidate(ctx context.Context, obj *job.Object) (bool, error) {
 	if err != nil {
 		return false, r.failureOf(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // the body is not wanted
+	defer func() { _ = resp.Body.Close() }() // the body is not wanted
 	switch resp.StatusCode {
 	case http.StatusNotModified:
 		return true, nil

@@ -20,6 +20,7 @@ type run struct {
 	target   *target
 	sink     Sink
 	segments segments
+	gain     float64 // see defaultGain
 
 	noRanges bool // ranges have proved wrong, or are answered with the whole; guarded by transfer.mu while one runs
 	received atomic.Int64

@@ -137,6 +137,7 @@ type Server struct {
 	parallel int
 	most     int
 	sent     int64
+	conns    int
 	closed   bool
 }
 
@@ -174,6 +175,13 @@ func unstarted(files []File) *Server {
 	s.srv = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
 	s.srv.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		return context.WithValue(ctx, connKey{}, c)
+	}
+	s.srv.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.conns++
+		}
 	}
 	// A client that refuses the certificate or hangs up is what tests are about.
 	s.srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
@@ -256,4 +264,11 @@ func (s *Server) MaxParallel() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.most
+}
+
+// Conns returns the number of connections so far.
+func (s *Server) Conns() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns
 }
