@@ -30,21 +30,20 @@ type Config struct {
 
 // Client is what the downloading side wants.
 type Client struct {
-	Dest           Destination   // the relay, from relay, host, user and ssh-port
-	Identity       string        // ssh key file; empty: ssh decides
-	SSH            string        // the ssh command with arguments; empty: "ssh"
-	LocalPort      int           // port of the relay's local API on the relay's loopback
-	Dir            string        // where files go; empty: the working directory
-	Connections    int           // 0: chosen by measurement
-	Jobs           int           // files at once
-	LimitRate      int64         // bytes a second; 0: no limit
-	Timeout        time.Duration // without a byte
-	Tries          int           // on network errors; 0: unlimited
-	Paths          []string      // auto, tcp, ssh
-	Progress       string        // auto, bar, plain, none
-	Color          bool          // neither no-color nor NO_COLOR
-	DirectFallback bool
-	UserAgent      string // for the origin; empty: the relay's own
+	Dest        Destination   // the relay, from relay, host, user and ssh-port
+	Identity    string        // ssh key file; empty: ssh decides
+	SSH         string        // the ssh command with arguments; empty: "ssh"
+	LocalPort   int           // port of the relay's local API on the relay's loopback
+	Dir         string        // where files go; empty: the working directory
+	Connections int           // 0: chosen by measurement
+	Jobs        int           // files at once
+	LimitRate   int64         // bytes a second; 0: no limit
+	Timeout     time.Duration // without a byte
+	Tries       int           // on network errors; 0: unlimited
+	Paths       []string      // auto, tcp, ssh
+	Progress    string        // auto, bar, plain, none
+	Color       bool          // neither no-color nor NO_COLOR
+	UserAgent   string        // for the origin; empty: the relay's own
 }
 
 // Relay is what `jumpget serve` wants.

@@ -83,10 +83,6 @@ func clientSettings() []setting {
 			set: into(oneOf("auto", "bar", "plain", "none"), func(c *Config) *string { return &c.Client.Progress }),
 		},
 		{
-			key: "direct-fallback", def: "false", kind: toggle, sides: ForClient, usage: "download without the relay, and say so, if the relay can't be reached",
-			set: into(boolText, func(c *Config) *bool { return &c.Client.DirectFallback }),
-		},
-		{
 			key: "user-agent", sides: ForClient, usage: "tell the origin `NAME` as the program's name",
 			set: into(headerText, func(c *Config) *string { return &c.Client.UserAgent }),
 		},
