@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/wire"
 )
 
@@ -23,16 +24,15 @@ func (a *app) bridgeCommand() *cobra.Command {
 		Hidden: true,
 		Args:   args(cobra.NoArgs),
 		RunE: a.withConfig(func(ctx context.Context, _ []string) error {
-			return a.bridge(ctx, a.cfg.Relay.LocalSocket, os.Getenv("SSH_CONNECTION"))
+			return a.bridge(ctx, a.cfg.Relay.Sockets(), os.Getenv("SSH_CONNECTION"))
 		}),
 	}
 }
 
-func (a *app) bridge(ctx context.Context, socket, sshConnection string) error {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", socket)
+func (a *app) bridge(ctx context.Context, sockets []string, sshConnection string) error {
+	conn, err := dialFirst(ctx, sockets)
 	if err != nil {
-		return fmt.Errorf("no relay listens at %s: %w", socket, err)
+		return err
 	}
 	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
@@ -59,4 +59,19 @@ func sshClient(sshConnection string) string {
 		return addr
 	}
 	return "-"
+}
+
+// dialFirst connects to the first socket on which somebody listens.
+func dialFirst(ctx context.Context, sockets []string) (net.Conn, error) {
+	var d net.Dialer
+	var errs []error
+	for _, name := range sockets {
+		conn, err := d.DialContext(ctx, "unix", name)
+		if err == nil {
+			return conn, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, job.Errorf(job.CodeUnavailable, "no relay listens on this machine: %w", errors.Join(errs...)).
+		WithHint("start it: systemctl start jumpget, or jumpget serve")
 }
