@@ -64,7 +64,7 @@ func TestMoreConnectionsWhereOneIsTheBottleneck(t *testing.T) {
 }
 
 func TestOneConnectionWhereTheLinkIsFull(t *testing.T) {
-	file := origintest.File{Size: 1500 << 10, ETag: `"v1"`, Faults: faults(origintest.Shared(1 << 20))}
+	file := origintest.File{Size: 1 << 20, ETag: `"v1"`, Faults: faults(origintest.Shared(1 << 20))}
 	s := origintest.New(t, file)
 	m := sink(t)
 	res, err := fetchSmall(t, fetcher(t, fastRamp), s, m, defaultGain)
@@ -83,7 +83,7 @@ func TestNoMoreConnections(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			file.Size = 600_000
+			file.Size = 400_000
 			file.Faults = append(file.Faults, origintest.Slow(1_000_000))
 			s := origintest.New(t, file)
 			m := sink(t)
@@ -129,7 +129,7 @@ func TestFaultsOfParallelRanges(t *testing.T) {
 			if file.LastModified.IsZero() {
 				file.ETag = `"v1"`
 			}
-			file.Faults = append(faults(origintest.Slow(1_000_000)), file.Faults...)
+			file.Faults = append(faults(origintest.Slow(1_600_000)), file.Faults...)
 			s := origintest.New(t, file)
 			m := sink(t)
 			f := fetcher(t, fastRamp, func(c *Config) { c.StallTimeout = 200 * time.Millisecond })
