@@ -33,7 +33,7 @@ func (a *app) get(f *downloadFlags) action {
 		if err := refuseCommands(words); err != nil {
 			return err
 		}
-		orders, err := a.orders(words, f)
+		orders, err := a.orders(ctx, words, f)
 		if err != nil {
 			return err
 		}

@@ -26,7 +26,7 @@ func (a *app) addCommand() *cobra.Command {
 		if len(words) == 0 && len(f.lists) == 0 {
 			return usagef("no URL is given").withHint("usage: %s", cmd.UseLine())
 		}
-		orders, err := a.orders(words, f)
+		orders, err := a.orders(ctx, words, f)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/hex"
 	"io"
 	"net/http"
@@ -23,7 +24,7 @@ type order struct {
 }
 
 // orders collects what is asked for: the URLs in order, then the lists'.
-func (a *app) orders(urls []string, f *downloadFlags) ([]order, error) {
+func (a *app) orders(ctx context.Context, urls []string, f *downloadFlags) ([]order, error) {
 	entries := make([]listEntry, 0, len(urls))
 	for _, u := range urls {
 		entries = append(entries, listEntry{URLs: []string{u}})
@@ -39,7 +40,7 @@ func (a *app) orders(urls []string, f *downloadFlags) ([]order, error) {
 		return nil, usagef("-o names one file, and there are %d URLs", len(entries)).
 			withHint("use -d DIR for a folder, or out= in a list for each file's name")
 	}
-	build, err := a.newOrderBuilder(f)
+	build, err := a.newOrderBuilder(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ type orderBuilder struct {
 	sums     map[string]string // of --checksum
 }
 
-func (a *app) newOrderBuilder(f *downloadFlags) (*orderBuilder, error) {
+func (a *app) newOrderBuilder(ctx context.Context, f *downloadFlags) (*orderBuilder, error) {
 	b := &orderBuilder{app: a, flags: f, dir: a.cfg.Client.Dir}
 	if f.output.dir != "" {
 		b.dir = f.output.dir
@@ -90,11 +91,11 @@ func (a *app) newOrderBuilder(f *downloadFlags) (*orderBuilder, error) {
 	if b.sums, err = parseChecksums(f.output.checksums); err != nil {
 		return nil, err
 	}
-	return b, b.origin(f.origin)
+	return b, b.origin(ctx, f.origin)
 }
 
 // origin prepares headers, cookies and login.
-func (b *orderBuilder) origin(o originFlags) error {
+func (b *orderBuilder) origin(ctx context.Context, o originFlags) error {
 	var err error
 	if b.header, err = parseHeaders(o.headers); err != nil {
 		return err
@@ -118,7 +119,7 @@ func (b *orderBuilder) origin(o originFlags) error {
 	case o.passwordFile != "":
 		b.password, err = passwordFrom(o.passwordFile)
 	case o.user != "" && o.password == "":
-		b.password, err = askPassword("Password of " + o.user + " at the origin")
+		b.password, err = askPassword(ctx, "Password of "+o.user+" at the origin")
 	}
 	return err
 }

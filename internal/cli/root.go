@@ -45,15 +45,22 @@ func (a *app) rootCommand() *cobra.Command {
 	root.Flags().BoolP("version", "V", false, "print the version")
 	root.PersistentFlags().BoolP("help", "h", false, "tell what a command does and its flags")
 	a.addDownload(root)
-	root.AddCommand(
-		a.getCommand(), a.addCommand(), a.pullCommand(),
-		a.lsCommand(), a.rmCommand(), a.extendCommand(), a.linkCommand(), a.allowCommand(),
-		a.serveCommand(), a.tryCommand(), a.doctorCommand(),
-		a.configCommand(), a.manCommand(), a.versionCommand(), a.bridgeCommand(),
-	)
+	group(root, "Files:", a.getCommand(), a.addCommand(), a.pullCommand(), a.tryCommand())
+	group(root, "Jobs on the relay:", a.lsCommand(), a.rmCommand(), a.extendCommand(), a.linkCommand(), a.allowCommand())
+	group(root, "The relay:", a.serveCommand(), a.doctorCommand())
+	root.AddCommand(a.configCommand(), a.manCommand(), a.versionCommand(), a.bridgeCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd("completion")
 	return root
+}
+
+// group adds commands under a title of their own in the help.
+func group(root *cobra.Command, title string, cmds ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, c := range cmds {
+		c.GroupID = title
+		root.AddCommand(c)
+	}
 }
 
 // oldSpelling maps names that other programs, or the original, have for a flag
@@ -76,7 +83,6 @@ var spellings = map[string]string{
 	"max-download-limit":        "limit-rate",     // aria2
 	"http-passwd":               "http-password",  // aria2, old wget
 	"max-tries":                 "tries",          // aria2
-	"colour":                    "color",          // the other English
 	"no-colour":                 "no-color",       // the other English
 	"inet4-only":                "ipv4",           // wget
 	"inet6-only":                "ipv6",           // wget

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -36,7 +38,7 @@ func (a *app) renderer() progress.Renderer {
 
 // askPassword asks on the terminal, without echo, even if standard input is
 // something else.
-func askPassword(prompt string) (string, error) {
+func askPassword(ctx context.Context, prompt string) (string, error) {
 	tty, err := openTerminal()
 	if err != nil {
 		return "", usagef("a password is needed and there is no terminal to ask on").
@@ -46,12 +48,36 @@ func askPassword(prompt string) (string, error) {
 	if _, err := fmt.Fprint(tty, progress.Printable(prompt)+": "); err != nil {
 		return "", fmt.Errorf("asking for the password: %w", err)
 	}
-	b, err := term.ReadPassword(int(tty.Fd()))
+	password, err := readHidden(ctx, int(tty.Fd()))
 	_, _ = fmt.Fprintln(tty)
 	if err != nil {
 		return "", fmt.Errorf("reading the password: %w", err)
 	}
-	return string(b), nil
+	return password, nil
+}
+
+// readHidden reads a line without echo. A read of a terminal can't be
+// interrupted, so when ctx ends it is left behind and the echo put back.
+func readHidden(ctx context.Context, fd int) (string, error) {
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	type answer struct {
+		line []byte
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		line, err := term.ReadPassword(fd)
+		got <- answer{line, err}
+	}()
+	select {
+	case a := <-got:
+		return string(a.line), a.err
+	case <-ctx.Done():
+		return "", errors.Join(context.Cause(ctx), term.Restore(fd, before))
+	}
 }
 
 // passwordFrom reads the first line of a file.

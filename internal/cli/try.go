@@ -98,7 +98,7 @@ func (a *app) tryWith(ctx context.Context, urls []string, f *downloadFlags, t tr
 			f.output.dir = t.dir
 		}
 	}
-	orders, err := a.orders(urls, f)
+	orders, err := a.orders(ctx, urls, f)
 	if err != nil {
 		return err
 	}
