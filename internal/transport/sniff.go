@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -11,30 +12,53 @@ import (
 // tlsRecord is the first byte of every TLS handshake.
 const tlsRecord = 0x16
 
-// SniffOptions bound what strangers can do before they have said anything.
+// SniffOptions bound what strangers can do before they have said anything, and
+// how long a peer may take nothing of what is sent to it.
 type SniffOptions struct {
-	TLS        *tls.Config   // required
-	AllowPlain bool          // hand plaintext on; else it is closed without an answer
-	Timeout    time.Duration // for the first byte and the whole handshake; 0: 10 s
-	Pending    int           // connections that may be in that phase at once; 0: 512
+	TLS *tls.Config // required
+
+	// AllowPlain says whose plaintext is handed on; everybody else's connection
+	// is closed without an answer. nil: nobody's.
+	AllowPlain func(peer netip.Addr) bool
+
+	FirstByte time.Duration // longest wait for it; 0: 10 s
+	// Handshake is the longest time for the rest of it. A client that connects
+	// while its ssh is still under way leaves it open until it knows the pin.
+	// 0: 2 min.
+	Handshake time.Duration
+	Stall     time.Duration // longest time without progress of a write; 0: 60 s
+	Pending   int           // connections that may be in the handshake at once; 0: 512
+}
+
+func (o SniffOptions) withDefaults() SniffOptions {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	set(&o.FirstByte, 10*time.Second)
+	set(&o.Handshake, 2*time.Minute)
+	set(&o.Stall, time.Minute)
+	if o.Pending <= 0 {
+		o.Pending = 512
+	}
+	if o.AllowPlain == nil {
+		o.AllowPlain = func(netip.Addr) bool { return false }
+	}
+	return o
 }
 
 // Sniff returns a listener that tells TLS from plaintext by each connection's
 // first byte and accepts connections whose handshake is done. The waiting
 // happens aside, so that a silent connection never holds up another; when too
-// many are silent, new ones are closed at once. Accepted connections are
-// *tls.Conn, or, where plaintext is allowed, one that gives the byte back.
+// many are silent, new ones are closed at once. Closing it closes l and the
+// connections that are still in the handshake.
 func Sniff(l net.Listener, o SniffOptions) net.Listener {
-	if o.Timeout <= 0 {
-		o.Timeout = 10 * time.Second
-	}
-	if o.Pending <= 0 {
-		o.Pending = 512
-	}
+	o = o.withDefaults()
 	s := &sniffer{
 		Listener: l, opts: o,
 		ready: make(chan net.Conn), done: make(chan struct{}),
-		slots: make(chan struct{}, o.Pending),
+		slots: make(chan struct{}, o.Pending), open: make(map[net.Conn]struct{}),
 	}
 	s.wg.Go(s.acceptLoop)
 	return s
@@ -46,14 +70,14 @@ type sniffer struct {
 	ready chan net.Conn
 	slots chan struct{}
 
-	wg        sync.WaitGroup
-	closeOnce sync.Once
-	closeErr  error
-	done      chan struct{}
+	wg       sync.WaitGroup
+	stopOnce sync.Once
+	closeErr error
+	done     chan struct{}
 
 	mu   sync.Mutex
 	err  error                 // why acceptLoop ended
-	open map[net.Conn]struct{} // connections in the handshake, closed with the listener
+	open map[net.Conn]struct{} // connections in the handshake; nil once stopped
 }
 
 func (s *sniffer) Accept() (net.Conn, error) {
@@ -76,7 +100,7 @@ func (s *sniffer) Close() error {
 }
 
 func (s *sniffer) stop(err error) {
-	s.closeOnce.Do(func() {
+	s.stopOnce.Do(func() {
 		s.mu.Lock()
 		s.err = err
 		for c := range s.open {
@@ -92,41 +116,42 @@ func (s *sniffer) stop(err error) {
 func (s *sniffer) acceptLoop() {
 	for {
 		c, err := s.Listener.Accept()
-		if err != nil {
-			if wait := retryAccept(err); wait > 0 {
-				select {
-				case <-time.After(wait):
-					continue
-				case <-s.done:
-				}
-			}
+		switch {
+		case err == nil:
+			s.spawn(c)
+		case !s.passing(err):
 			s.stop(err)
 			return
-		}
-		select {
-		case s.slots <- struct{}{}:
-			s.wg.Go(func() {
-				defer func() { <-s.slots }()
-				s.handle(c)
-			})
-		default:
-			_ = c.Close() // a flood of silent connections: shed the newest
 		}
 	}
 }
 
-// retryAccept tells how long to wait before the next Accept after a passing
-// error, such as too many open files; 0 if the error is final.
-func retryAccept(err error) time.Duration {
-	if errors.Is(err, net.ErrClosed) {
-		return 0
-	}
+// passing reports whether Accept may be tried again after an error, such as
+// too many open files, and waits a little for it to pass.
+func (s *sniffer) passing(err error) bool {
 	var ne net.Error
 	//nolint:staticcheck // Temporary is what net/http itself asks here
-	if errors.As(err, &ne) && ne.Temporary() {
-		return 50 * time.Millisecond
+	if errors.Is(err, net.ErrClosed) || !errors.As(err, &ne) || !ne.Temporary() {
+		return false
 	}
-	return 0
+	select {
+	case <-time.After(50 * time.Millisecond):
+		return true
+	case <-s.done:
+		return false
+	}
+}
+
+func (s *sniffer) spawn(c net.Conn) {
+	select {
+	case s.slots <- struct{}{}:
+		s.wg.Go(func() {
+			defer func() { <-s.slots }()
+			s.handle(c)
+		})
+	default:
+		_ = c.Close() // a flood of silent connections: shed the newest
+	}
 }
 
 func (s *sniffer) handle(c net.Conn) {
@@ -137,7 +162,7 @@ func (s *sniffer) handle(c net.Conn) {
 	ready, err := s.greet(c)
 	s.untrack(c)
 	if err != nil {
-		_ = c.Close()
+		_ = c.Close() // whoever it was gets no answer
 		return
 	}
 	select {
@@ -151,38 +176,36 @@ var errPlain = errors.New("plaintext on a TLS door")
 
 // greet reads the first byte and, for TLS, does the handshake.
 func (s *sniffer) greet(c net.Conn) (net.Conn, error) {
-	if err := c.SetDeadline(time.Now().Add(s.opts.Timeout)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(s.opts.FirstByte)); err != nil {
 		return nil, err
 	}
-	p := &peeked{Conn: c}
+	p := &sniffed{Conn: c, stall: s.opts.Stall}
 	if _, err := c.Read(p.first[:]); err != nil {
 		return nil, err
 	}
 	p.has = true
-	var ready net.Conn = p
-	switch {
-	case p.first[0] == tlsRecord:
-		t := tls.Server(p, s.opts.TLS)
-		if err := t.Handshake(); err != nil {
-			return nil, err
+	if p.first[0] != tlsRecord {
+		peer, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+		if !s.opts.AllowPlain(peer.Addr().Unmap()) {
+			return nil, errPlain
 		}
-		ready = t
-	case !s.opts.AllowPlain:
-		return nil, errPlain
+		return p, c.SetReadDeadline(time.Time{})
 	}
-	return ready, c.SetDeadline(time.Time{})
+	if err := c.SetReadDeadline(time.Now().Add(s.opts.Handshake)); err != nil {
+		return nil, err
+	}
+	t := tls.Server(p, s.opts.TLS)
+	if err := t.Handshake(); err != nil {
+		return nil, err
+	}
+	return &tlsConn{Conn: t, out: p}, c.SetReadDeadline(time.Time{})
 }
 
 func (s *sniffer) track(c net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	select {
-	case <-s.done:
-		return false
-	default:
-	}
 	if s.open == nil {
-		s.open = make(map[net.Conn]struct{})
+		return false
 	}
 	s.open[c] = struct{}{}
 	return true
@@ -193,21 +216,3 @@ func (s *sniffer) untrack(c net.Conn) {
 	defer s.mu.Unlock()
 	delete(s.open, c)
 }
-
-// peeked gives one byte back before it reads on.
-type peeked struct {
-	net.Conn
-	first [1]byte
-	has   bool
-}
-
-func (p *peeked) Read(b []byte) (int, error) {
-	if p.has && len(b) > 0 {
-		b[0], p.has = p.first[0], false
-		return 1, nil
-	}
-	return p.Conn.Read(b)
-}
-
-// NetConn returns the connection beneath, for those who ask for its socket.
-func (p *peeked) NetConn() net.Conn { return p.Conn }

@@ -1,11 +1,14 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -66,14 +69,11 @@ func dial(t *testing.T, addr string) net.Conn {
 }
 
 func TestSniffTLSPassesSilentConnections(t *testing.T) {
-	addr, got := door(t, SniffOptions{Timeout: time.Minute})
+	addr, got := door(t, SniffOptions{FirstByte: time.Minute})
 	dial(t, addr) // says nothing, and must hold nobody up
 	c := tls.Client(dial(t, addr), &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
 	go func() { _, _ = c.Write([]byte("hello")) }()
 	server := <-got
-	if _, ok := server.(*tls.Conn); !ok {
-		t.Fatalf("accepted a %T, want *tls.Conn", server)
-	}
 	b := make([]byte, 5)
 	if _, err := io.ReadFull(server, b); err != nil || string(b) != "hello" {
 		t.Errorf("read %q, %v", b, err)
@@ -92,7 +92,7 @@ func TestSniffPlaintext(t *testing.T) {
 		}
 	})
 	t.Run("allowed", func(t *testing.T) {
-		addr, got := door(t, SniffOptions{AllowPlain: true})
+		addr, got := door(t, SniffOptions{AllowPlain: func(peer netip.Addr) bool { return peer.IsLoopback() }})
 		c := dial(t, addr)
 		if _, err := io.WriteString(c, "GET /"); err != nil {
 			t.Fatal(err)
@@ -105,7 +105,7 @@ func TestSniffPlaintext(t *testing.T) {
 }
 
 func TestSniffShedsAndTimesOut(t *testing.T) {
-	addr, _ := door(t, SniffOptions{Timeout: 150 * time.Millisecond, Pending: 1})
+	addr, _ := door(t, SniffOptions{FirstByte: 150 * time.Millisecond, Pending: 1})
 	first, second := dial(t, addr), dial(t, addr)
 	start := time.Now()
 	if _, err := second.Read(make([]byte, 1)); err == nil {
@@ -124,5 +124,71 @@ func TestSniffRefusesOldTLS(t *testing.T) {
 	c := tls.Client(dial(t, addr), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})
 	if err := c.Handshake(); err == nil {
 		t.Error("TLS 1.2 was accepted")
+	}
+}
+
+func TestSniffKeepsAHandshakeThatWaitsForItsPin(t *testing.T) {
+	addr, got := door(t, SniffOptions{FirstByte: 50 * time.Millisecond})
+	known := make(chan struct{})
+	c := tls.Client(dial(t, addr), &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error {
+		<-known
+		return nil
+	}})
+	done := make(chan error, 1)
+	go func() { done <- c.Handshake() }()
+	select {
+	case err := <-done:
+		t.Fatalf("the handshake ended before the pin was known: %v", err)
+	case <-time.After(200 * time.Millisecond): // several times the deadline of the first byte
+	}
+	close(known)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	<-got
+}
+
+func TestSniffLargeWritesArriveWhole(t *testing.T) {
+	addr, got := door(t, SniffOptions{})
+	c := tls.Client(dial(t, addr), &tls.Config{InsecureSkipVerify: true})
+	go func() { _ = c.Handshake() }()
+	server := <-got
+	want := make([]byte, 3<<20+17)
+	for i := range want {
+		want[i] = byte(i * 7 >> 3)
+	}
+	go func() {
+		if _, err := server.Write(want); err != nil {
+			t.Errorf("write: %v", err)
+		}
+		if _, err := server.Write([]byte("end")); err != nil {
+			t.Errorf("write: %v", err)
+		}
+	}()
+	b := make([]byte, len(want)+3)
+	if _, err := io.ReadFull(c, b); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(b[:len(want)], want) || string(b[len(want):]) != "end" {
+		t.Error("other bytes arrived than were written")
+	}
+}
+
+func TestSniffDropsAReaderThatTakesNothing(t *testing.T) {
+	addr, got := door(t, SniffOptions{Stall: 100 * time.Millisecond})
+	c := tls.Client(dial(t, addr), &tls.Config{InsecureSkipVerify: true})
+	go func() { _ = c.Handshake() }()
+	server := <-got
+	var err error
+	for p := make([]byte, 1<<20); err == nil; {
+		_, err = server.Write(p)
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the write ended with %v, want a deadline", err)
+	}
+	start := time.Now()
+	_ = server.Close()
+	if time.Since(start) > 6*time.Second {
+		t.Error("closing a stuck connection took too long")
 	}
 }
