@@ -68,16 +68,12 @@ func nearestCommand(word string) string {
 	return ""
 }
 
-// explain says what would be done. It touches neither network nor disk, but
-// finds what is wrong with the folder already.
+// explain says what would be done. It touches neither network nor disk.
 func (a *app) explain(orders []order) error {
 	if _, err := a.sshConfig(); err != nil {
 		return err
 	}
 	for _, o := range orders {
-		if err := o.check(); err != nil {
-			return err
-		}
 		to := o.target()
 		switch o.output {
 		case "-":
@@ -93,16 +89,33 @@ func (a *app) explain(orders []order) error {
 	return nil
 }
 
-// check finds a folder that can't be written to before anybody is asked for
-// anything over the network.
-func (o order) check() error {
+// prepare makes the folder that -d names, as wget and aria2 do, and finds one
+// that can't be written to before anybody is asked for anything over the
+// network.
+func (o order) prepare() error {
 	if o.output == "-" {
 		return nil
+	}
+	if o.dir != "" {
+		if err := os.MkdirAll(o.dir, 0o777); err != nil { //nolint:gosec // as any folder, by the user's umask
+			return &partial.Error{
+				Kind: partial.KindDir, Message: "can't make the folder " + o.dir + ": " + reason(err),
+				Hint: "choose another with --dir", Err: err,
+			}
+		}
 	}
 	if o.output == "" {
 		return partial.CheckDir(folder(o.dir))
 	}
-	return nil
+	return nil // the client looks at a file's own folder
+}
+
+// reason is what the system said, without the path that a person knows.
+func reason(err error) string {
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		err = e.Err
+	}
+	return err.Error()
 }
 
 func folder(dir string) string {
@@ -115,7 +128,7 @@ func folder(dir string) string {
 // run brings all orders through the relay of the settings.
 func (a *app) run(ctx context.Context, orders []order, out outputFlags) error {
 	for _, o := range orders {
-		if err := o.check(); err != nil {
+		if err := o.prepare(); err != nil {
 			return err
 		}
 	}
