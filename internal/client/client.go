@@ -3,16 +3,16 @@ package client
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
-	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/jumpget/jumpget/internal/job"
-	"github.com/jumpget/jumpget/internal/partial"
 	"github.com/jumpget/jumpget/internal/progress"
-	"github.com/jumpget/jumpget/internal/wire"
 )
 
 // Path names a way for bytes to reach the client.
@@ -75,101 +75,67 @@ type Config struct {
 // Client brings files through one relay. It is safe for concurrent use; all
 // downloads share its tunnel.
 type Client struct {
-	cfg Config
+	cfg    Config
+	api    *api
+	limit  *rate.Limiter // nil: none
+	memory memory
+	stop   context.CancelCauseFunc // ends the tunnel
+	host   func() (string, error)  // cfg.Host, asked once
 }
+
+// errClosed is what a tunnel ends with after Close.
+var errClosed = errors.New("the client was closed")
 
 // New returns a client. It connects to nothing yet.
 func New(cfg Config) (*Client, error) {
 	if cfg.Tunnel == nil {
 		return nil, errors.New("client: Config.Tunnel is missing")
 	}
-	return &Client{cfg: cfg}, nil
+	for _, p := range cfg.Paths {
+		if p != PathTCP && p != PathSSH {
+			return nil, job.Errorf(job.CodeBadRequest, "this version knows no path %q", p).
+				WithHint("the paths are auto, tcp and ssh")
+		}
+	}
+	setDefaults(&cfg)
+	life, stop := context.WithCancelCause(context.Background())
+	c := &Client{
+		cfg:    cfg,
+		api:    newAPI(&tunnel{open: cfg.Tunnel, life: life}, cfg.Tries, cfg.Version),
+		limit:  newLimiter(cfg.Limit),
+		memory: memory{dir: cfg.StateDir, relay: cfg.Relay},
+		stop:   stop,
+	}
+	c.host = sync.OnceValues(func() (string, error) {
+		if cfg.Host == nil {
+			return "", nil
+		}
+		return cfg.Host(life)
+	})
+	return c, nil
+}
+
+func setDefaults(cfg *Config) {
+	if cfg.Reporter == nil {
+		cfg.Reporter = progress.Discard{}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 30 * time.Second
+	}
+	if len(cfg.Paths) == 0 {
+		cfg.Paths = []Path{PathTCP, PathSSH}
+	}
 }
 
 // Close ends the tunnel. Downloads that are under way fail.
-func (c *Client) Close() error { return nil }
-
-// Request asks for one file.
-type Request struct {
-	job.Request
-
-	// Job names a job that stands on the relay already; nothing is submitted
-	// then, and of the embedded Request nothing is used.
-	Job job.ID
-
-	// Download is the number that progress events carry.
-	Download int
-
-	// Output says where the file goes. It is not used with Stdout, but for
-	// Dir, where the bytes are kept until they are verified, and Checksums.
-	Output Output
-
-	// Stdout gets the bytes in order, each verified first. nil: a file is written.
-	Stdout io.Writer
+func (c *Client) Close() error {
+	c.stop(errClosed)
+	err := c.api.tunnel.close()
+	c.api.close()
+	return err
 }
 
-// Output says where a file goes and what becomes of it. The zero value is the
-// name that the relay tells, in the current directory, never over another file.
-type Output struct {
-	File      string            // path of the file; empty: the relay's name for it, in Dir
-	Dir       string            // used if File is empty; empty: the current directory
-	OnExists  partial.OnExists  // what to do if the file is there
-	Adopt     bool              // take over what another program left there, after checking it
-	Newer     bool              // only if the origin's file is newer than the one there, which is then replaced
-	NoTime    bool              // do not set the file's time to the origin's Last-Modified
-	Checksums map[string]string // algorithm to hex, as partial.Options
-}
-
-// Result tells of a finished download.
-type Result struct {
-	Job            job.ID
-	Path           string        // of the file; empty for Stdout
-	Size           int64         // bytes
-	SHA256         string        // hex of the whole; empty if Skipped
-	Fetched        int64         // bytes that came over the network in this run
-	Elapsed        time.Duration // of this run
-	LengthVerified bool          // false: the origin told no length
-	Skipped        bool          // Output.Newer was set and the file here is not older
-	Paths          map[Path]int64
-}
-
-// Get brings one file: it submits the request, fetches what is missing over
-// all paths, verifies every chunk and puts the file into place. Errors are
-// *job.Error, or typed errors of sshdial, partial and transport.
-func (c *Client) Get(ctx context.Context, r Request) (*Result, error) {
-	return nil, errors.New("client: not there yet")
-}
-
-// Add submits a request and leaves; the relay goes on.
-func (c *Client) Add(ctx context.Context, r job.Request) (*wire.Job, error) {
-	return nil, errors.New("client: not there yet")
-}
-
-// Jobs lists the user's jobs.
-func (c *Client) Jobs(ctx context.Context) ([]wire.Job, error) { return nil, nil }
-
-// Job shows one job.
-func (c *Client) Job(ctx context.Context, id job.ID) (*wire.Job, error) { return nil, nil }
-
-// Remove removes a job.
-func (c *Client) Remove(ctx context.Context, id job.ID) error { return nil }
-
-// Extend keeps a job for another while.
-func (c *Client) Extend(ctx context.Context, id job.ID, d time.Duration) (*wire.Job, error) {
-	return nil, nil
-}
-
-// Ticket issues a fresh ticket, its endpoints completed with the relay's host.
-func (c *Client) Ticket(ctx context.Context, id job.ID) (*job.Ticket, error) { return nil, nil }
-
-// Link returns the public URL of a job, with a token in it.
-func (c *Client) Link(ctx context.Context, id job.ID) (string, error) { return "", nil }
-
-// Allow lets an address use the tokens of a job; of all the user's jobs if id
-// is empty. d 0: as long as the job is kept.
-func (c *Client) Allow(ctx context.Context, id job.ID, addr netip.Addr, d time.Duration) error {
-	return nil
-}
-
-// Status asks the relay for its own state.
-func (c *Client) Status(ctx context.Context) (*wire.Status, error) { return nil, nil }
+func (c *Client) allowed(p Path) bool { return slices.Contains(c.cfg.Paths, p) }

@@ -1,0 +1,180 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jumpget/jumpget/internal/job"
+	"github.com/jumpget/jumpget/internal/partial"
+	"github.com/jumpget/jumpget/internal/span"
+)
+
+// engine fetches one object: it joins the scheduler, the file and the workers
+// of all paths. When the origin's file changes there is a new engine.
+type engine struct {
+	object job.ID
+	file   *partial.File
+	ctx    context.Context // ends with the object
+	cancel context.CancelFunc
+	start  time.Time
+	wg     sync.WaitGroup // workers inside
+
+	mu    sync.Mutex
+	sched *scheduler
+	wake  chan struct{} // closed when there may be more to ask for
+}
+
+func newEngine(ctx context.Context, object job.ID, file *partial.File, size int64) *engine {
+	e := &engine{object: object, file: file, start: time.Now(), wake: make(chan struct{})}
+	e.ctx, e.cancel = context.WithCancel(ctx)
+	e.sched = newScheduler(size, file.Missing)
+	return e
+}
+
+// close ends all work on the object and waits for it.
+func (e *engine) close() {
+	e.mu.Lock()
+	e.cancel()
+	e.mu.Unlock()
+	e.wg.Wait()
+}
+
+func (e *engine) now() time.Duration { return time.Since(e.start) }
+
+// with runs f under the lock.
+func (e *engine) with(f func(s *scheduler, now time.Duration)) {
+	now := e.now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f(e.sched, now)
+}
+
+// more runs f, which may make bytes free, and wakes idle workers.
+func (e *engine) more(f func(s *scheduler)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f(e.sched)
+	close(e.wake)
+	e.wake = make(chan struct{})
+}
+
+// join adds a worker; nil if the object is done with. It must leave.
+func (e *engine) join(path Path, rtt time.Duration) *worker {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ctx.Err() != nil {
+		return nil
+	}
+	e.wg.Add(1)
+	return e.sched.join(e.now(), path, rtt)
+}
+
+// leave removes a worker.
+func (e *engine) leave(w *worker) {
+	e.more(func(s *scheduler) { s.leave(w) })
+	e.wg.Done()
+}
+
+// drop takes all its pieces from a worker.
+func (e *engine) drop(w *worker) { e.more(func(s *scheduler) { s.drop(w) }) }
+
+// assign returns the worker's next piece, whose span may be read until then, or
+// nil and a channel that tells when to ask again.
+func (e *engine) assign(w *worker) (sp span.Span, ok bool, wake <-chan struct{}) {
+	now := e.now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p := e.sched.assign(now, w); p != nil {
+		return p.Span, true, nil
+	}
+	return span.Span{}, false, e.wake
+}
+
+// arrived stores bytes that came for the worker's oldest piece; see
+// scheduler.arrived. An error is the disk's, and final.
+func (e *engine) arrived(w *worker, off int64, p []byte) (wantEnd int64, err error) {
+	if _, err := e.file.WriteAt(p, off); err != nil {
+		return 0, err
+	}
+	now := e.now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sched.arrived(now, w, off, len(p)), nil
+}
+
+// finished tells that the worker's oldest piece was answered.
+func (e *engine) finished(w *worker) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if rest := e.sched.finished(w); rest {
+		close(e.wake)
+		e.wake = make(chan struct{})
+	}
+}
+
+// waiting tells whether the worker may have to wait for the relay.
+func (e *engine) waiting(w *worker) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sched.waiting(w)
+}
+
+// chunk is the bytes of a chunk.
+func (e *engine) chunk(i int) span.Span {
+	sp := span.Span{Start: int64(i) * job.ChunkSize, End: int64(i+1) * job.ChunkSize}
+	if size := e.file.Size(); size >= 0 {
+		sp.End = min(sp.End, size)
+	}
+	return sp
+}
+
+// robTick is how often an idle worker looks whether somebody has fallen behind.
+const robTick = 30 * time.Millisecond
+
+// rest is what an idle worker does until there may be something to ask for.
+func (e *engine) rest(ctx context.Context, wake <-chan struct{}) {
+	t := time.NewTimer(robTick)
+	defer t.Stop()
+	select {
+	case <-wake:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// busy tells whether every worker of a path has work that the relay can do.
+func (e *engine) busy(path Path) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sched.busy(path)
+}
+
+// owed tells whether some worker of a path waits for bytes that the relay has.
+func (e *engine) owed(path Path) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sched.owed(path)
+}
+
+// distrusted tells whether bytes are missing that only ssh may bring.
+func (e *engine) distrusted() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sched.distrusted()
+}
+
+// slowest returns a worker whose connection should be replaced, or nil.
+func (e *engine) slowest(path Path) *worker {
+	now := e.now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sched.slowest(now, path)
+}
+
+// useful is how many connections there is work for.
+func (e *engine) useful() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sched.useful()
+}

@@ -1,0 +1,358 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jumpget/jumpget/internal/job"
+	"github.com/jumpget/jumpget/internal/partial"
+	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/wire"
+)
+
+const (
+	tick = 100 * time.Millisecond // of the main loop: reports and decisions
+
+	// corruptTries is how often a chunk may come wrong before somebody has to look.
+	corruptTries = 5
+
+	// readyWait is how long a file whose chunks are all verified waits for the
+	// relay's word on the whole.
+	readyWait = 2 * time.Second
+)
+
+// download is one Get. Its main loop (run) owns the file's and the object's
+// state; workers see them through the engine.
+type download struct {
+	c       *Client
+	req     Request
+	started time.Time
+	fail    context.CancelCauseFunc // ends everything with an error
+	wg      sync.WaitGroup          // goroutines of this download
+
+	ticket cell[job.Ticket]
+	engine cell[*engine] // nil between two objects
+	object cell[job.ID]  // what the file holds; empty while it turns over
+	events chan event
+
+	door   *door
+	ssh    *sshPath
+	access *access
+	strike strikes
+	report *reporter
+
+	status  wire.Job // the latest; its ID is empty until there is one
+	file    *partial.File
+	current *engine // nil until the object is known
+	pump    *pump   // nil without Request.Stdout
+	wrong   *mismatches
+}
+
+// Get brings one file: it submits the request, fetches what is missing over
+// all paths, verifies every chunk and puts the file into place. Errors are
+// *job.Error, or typed errors of sshdial, partial and transport.
+func (c *Client) Get(ctx context.Context, r Request) (*Result, error) {
+	if r.Job == "" {
+		if _, err := r.Parse(); err != nil {
+			return nil, err
+		}
+	} else if !r.Job.Valid() {
+		return nil, badID(r.Job)
+	}
+	ctx, fail := context.WithCancelCause(ctx)
+	d := &download{
+		c: c, req: r, started: time.Now(), fail: fail,
+		events: make(chan event, 16), wrong: newMismatches(),
+	}
+	d.access = newAccess(d)
+	d.report = newReporter(d)
+	d.strike = strikes{limit: c.cfg.Tries, fail: fail}
+	res, err := d.get(ctx)
+	fail(errors.New("done"))
+	d.stopWorkers()
+	d.wg.Wait()
+	if d.file != nil {
+		err = errors.Join(err, d.file.Close())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+func (d *download) get(ctx context.Context) (*Result, error) {
+	if err := d.openEarly(ctx); err != nil {
+		return nil, err // before any use of the network
+	}
+	d.door = newDoor(ctx, d)
+	d.ssh = newSSHPath(ctx, d)
+	d.wg.Go(func() { d.watch(ctx) })
+	res, err := d.run(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx) // the cause, not what it broke
+	}
+	return res, err
+}
+
+// run is the main loop: it takes events in order until the file is complete.
+func (d *download) run(ctx context.Context) (*Result, error) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		var changed <-chan struct{}
+		if d.current != nil {
+			changed = d.file.Changed()
+			if done, err := d.complete(); done || err != nil {
+				return d.finish(ctx, err)
+			}
+		}
+		var err error
+		select {
+		case ev := <-d.events:
+			err = d.handle(ctx, ev)
+		case <-d.wrong.ready:
+			for _, m := range d.wrong.take() {
+				err = errors.Join(err, d.mismatched(m))
+			}
+		case <-changed:
+		case <-ticker.C:
+			d.tick()
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if errors.Is(err, errNotNewer) {
+			return d.skipped(), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// complete tells whether every byte is here and verified.
+func (d *download) complete() (bool, error) {
+	if err := d.file.Err(); err != nil {
+		return false, err
+	}
+	return d.file.Complete(), nil
+}
+
+// handle takes one event of the relay.
+func (d *download) handle(ctx context.Context, ev event) error {
+	switch {
+	case ev.err != nil:
+		return ev.err
+	case ev.ticket != nil:
+		d.gotTicket(*ev.ticket)
+	case ev.job != nil:
+		return d.gotStatus(ctx, *ev.job)
+	case ev.sums != nil:
+		return d.gotSums(*ev.sums)
+	}
+	return nil
+}
+
+func (d *download) gotTicket(t job.Ticket) {
+	_, again, _ := d.ticket.get()
+	t.Endpoints = d.c.complete(t.Endpoints)
+	d.ticket.put(t)
+	if !again {
+		d.report.submitted(t.Job)
+	}
+}
+
+// gotStatus follows the job: a first object opens the file, another object
+// starts over, and growth is passed on to the scheduler.
+func (d *download) gotStatus(ctx context.Context, st wire.Job) error {
+	d.status = st
+	if st.State == job.Failed && st.Error != nil {
+		return st.Error.Err()
+	}
+	if st.State == job.Failed || st.State == job.Expired {
+		return job.Errorf(job.CodeExpired, "the relay has given the job up (%s)", st.State).WithHint("the same command submits it again")
+	}
+	o := st.Object
+	if o == nil || o.ID == "" {
+		return nil
+	}
+	if d.current == nil || d.current.object != o.ID {
+		if err := d.begin(ctx, o); err != nil {
+			return err
+		}
+	}
+	return d.grow(st)
+}
+
+// begin starts on an object.
+func (d *download) begin(ctx context.Context, o *wire.Object) error {
+	if d.current != nil {
+		d.report.note(progress.Warning, "the origin's file has changed: starting over")
+		d.object.put("") // before the file turns over, so that nobody mixes the two
+		d.stopWorkers()
+	}
+	if d.file == nil {
+		if err := d.openLate(ctx, o); err != nil {
+			return err
+		}
+	}
+	if err := d.file.SetObject(o.ID, o.Size); err != nil {
+		return err
+	}
+	d.current = newEngine(ctx, o.ID, d.file, o.Size)
+	d.engine.put(d.current)
+	d.object.put(o.ID)
+	return nil
+}
+
+// stopWorkers ends the work on the current object.
+func (d *download) stopWorkers() {
+	d.engine.put(nil)
+	if d.current != nil {
+		d.current.close()
+	}
+}
+
+// grow tells file and scheduler how far the relay is.
+func (d *download) grow(st wire.Job) error {
+	o := st.Object
+	if d.file.Size() < 0 && o.Size >= 0 {
+		if err := d.file.SetObject(o.ID, o.Size); err != nil {
+			return err
+		}
+	}
+	has := st.Received
+	if o.Complete && o.Size >= 0 {
+		has = o.Size
+	}
+	d.current.more(func(s *scheduler) { s.grow(has, o.Size, d.file.Missing) })
+	return nil
+}
+
+func (d *download) gotSums(s wire.Sums) error {
+	if d.current == nil || d.current.object != s.Object {
+		return nil // of an object that is not ours any more
+	}
+	var sums [][32]byte
+	if err := s.Each(func(_ int, sum [32]byte) { sums = append(sums, sum) }); err != nil {
+		return err
+	}
+	return d.file.SetSums(s.First, sums)
+}
+
+// mismatched has a chunk fetched again that was not what the relay has: from
+// the second time on over ssh, since whatever lies between is then in doubt.
+func (d *download) mismatched(m partial.Mismatch) error {
+	if m.Times >= corruptTries && !m.Resumed {
+		return job.Errorf(job.CodeInternal, "chunk %d came wrong %d times: the relay or the path to it corrupts data", m.Chunk, m.Times).
+			WithHint("`jumpget rm %s` and try again; if it stays, check the relay's disk and memory", d.status.ID)
+	}
+	d.c.cfg.Log.Warn("a chunk did not match its sum and is fetched again", "chunk", m.Chunk, "resumed", m.Resumed)
+	sp := d.current.chunk(m.Chunk)
+	overSSH := m.Times > 1 && !m.Resumed && d.c.allowed(PathSSH)
+	d.current.more(func(s *scheduler) {
+		for _, missing := range d.file.Missing(sp) {
+			if overSSH {
+				s.distrust(missing)
+			} else {
+				s.need(missing)
+			}
+		}
+	})
+	return nil
+}
+
+// tick is for what happens by time.
+func (d *download) tick() {
+	if d.current != nil {
+		d.door.tick(d.current)
+		d.ssh.want(d.door.failing(d.current))
+	}
+	d.report.progress()
+}
+
+// finish ends the fetching and gives the file its name.
+func (d *download) finish(ctx context.Context, err error) (*Result, error) {
+	if err != nil {
+		return nil, err
+	}
+	d.stopWorkers()
+	d.awaitReady(ctx)
+	d.report.progress()
+	if err := d.drained(ctx); err != nil {
+		return nil, err
+	}
+	o := d.status.Object
+	opts := partial.FinishOptions{SHA256: o.SHA256}
+	if !d.req.Output.NoTime {
+		opts.ModTime = o.ModTime
+	}
+	verified, resumed := d.file.Verified(), d.file.Resumed()
+	path, sum, err := d.file.Finish(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	if d.req.Stdout != nil {
+		path = ""
+	}
+	res := d.result(path, sum)
+	d.report.done(res, verified, resumed)
+	return res, nil
+}
+
+// awaitReady waits for the SHA-256 of the whole for a moment. With every chunk
+// verified it adds little, so a tunnel that is down just now does not matter.
+func (d *download) awaitReady(ctx context.Context) {
+	timer := time.NewTimer(readyWait)
+	defer timer.Stop()
+	for d.status.State != job.Ready {
+		select {
+		case ev := <-d.events:
+			if ev.job != nil && ev.job.Object != nil && ev.job.Object.ID == d.current.object {
+				d.status = *ev.job
+			}
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (d *download) result(path, sum string) *Result {
+	o := d.status.Object
+	return &Result{
+		Job: d.status.ID, Path: path, Size: d.file.Size(), SHA256: sum,
+		Fetched: d.report.carried(), Elapsed: time.Since(d.started),
+		LengthVerified: o.LengthVerified,
+		Paths:          map[Path]int64{PathTCP: d.door.bytes.Load(), PathSSH: d.ssh.bytes.Load()},
+	}
+}
+
+func (d *download) skipped() *Result {
+	return &Result{Job: d.status.ID, Path: d.outputPath(d.status.Object), Size: d.status.Object.Size, Skipped: true, Elapsed: time.Since(d.started)}
+}
+
+// strikes counts failures without progress in between, over all paths.
+type strikes struct {
+	limit int // 0: none
+	n     atomic.Int64
+	fail  context.CancelCauseFunc
+}
+
+// clear is for when bytes came.
+func (s *strikes) clear() {
+	if s.n.Load() != 0 {
+		s.n.Store(0)
+	}
+}
+
+// count takes one more failure, and ends the download at the limit.
+func (s *strikes) count(err error) {
+	if n := s.n.Add(1); s.limit > 0 && n >= int64(s.limit) {
+		s.fail(fmt.Errorf("%w (%d tries)", err, n))
+	}
+}
