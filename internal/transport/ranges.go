@@ -60,7 +60,7 @@ const (
 // RangeConn asks for ranges over one HTTP/1.1 connection and reads the answers
 // in order. Requests are pipelined: send the next before the last answer is
 // done and the connection never idles for a round trip. All methods but Close
-// are for one goroutine.
+// and Inspect are for one goroutine.
 //
 // A connection is used up by any error but *NotGrantedError; see Alive.
 type RangeConn struct {
@@ -88,6 +88,9 @@ func NewRangeConn(conn net.Conn, opts RangeOptions) *RangeConn {
 // Close closes the connection. It may be called at any time, also to stop a
 // Receive that waits.
 func (c *RangeConn) Close() error { return c.conn.Close() }
+
+// Inspect asks the kernel about the connection. It may be called at any time.
+func (c *RangeConn) Inspect() Socket { return Inspect(c.conn) }
 
 // Alive reports whether the connection can be used further.
 func (c *RangeConn) Alive() bool { return !c.dead }
