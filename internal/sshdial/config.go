@@ -32,8 +32,10 @@ type Config struct {
 	Command string
 
 	// ControlDir is where control sockets of shared connections go; it is made
-	// with mode 0700 if absent. "" shares no connection. It is ignored on Windows,
-	// whose ssh cannot share, and where the user's ssh config shares by itself.
+	// with mode 0700 if absent. Where it can't be used (its path is too long for a
+	// socket, say) a directory among the temporary files is, or none. "" shares no
+	// connection. It is ignored on Windows, whose ssh cannot share, and where the
+	// user's ssh config shares by itself.
 	ControlDir string
 
 	// Persist is how long a shared connection outlives its last user; 0 means
@@ -57,7 +59,8 @@ type Config struct {
 	// Batch keeps ssh from asking for anything: it fails instead.
 	Batch bool
 
-	// Env is the environment of ssh; nil means ours.
+	// Env is the environment of ssh; nil means ours. The program itself is looked
+	// for in our own PATH.
 	Env []string
 
 	// Greeting judges the first bytes from the far side: at least GreetingSize of

@@ -3,6 +3,7 @@
 package sshdial
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,42 +12,36 @@ import (
 
 func TestControlDir(t *testing.T) {
 	base := shortDir(t)
-	t.Run("made private", func(t *testing.T) {
-		dir := filepath.Join(base, "a", "b")
-		got, err := controlDir(dir)
-		if err != nil || got != dir {
-			t.Fatalf("%q, %v", got, err)
-		}
-		mustBePrivate(t, dir)
-	})
-	t.Run("made private again", func(t *testing.T) {
-		dir := filepath.Join(base, "open")
-		if err := os.Mkdir(dir, 0o777); err != nil {
+	t.Setenv("TMPDIR", base)
+	prepare := map[string]func(path string) error{
+		"new":     func(string) error { return nil },
+		"open":    func(path string) error { return errors.Join(os.Mkdir(path, 0o700), os.Chmod(path, 0o777)) },
+		"symlink": func(path string) error { return os.Symlink(base, path) },
+		"file":    func(path string) error { return os.WriteFile(path, nil, 0o600) },
+	}
+	for name, ours := range map[string]bool{"new": true, "open": true, "symlink": false, "file": false} {
+		dir := filepath.Join(base, "state", name)
+		if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := controlDir(dir); err != nil {
+		if err := prepare[name](dir); err != nil {
 			t.Fatal(err)
 		}
-		mustBePrivate(t, dir)
-	})
-	t.Run("a symlink is nobody's directory", func(t *testing.T) {
-		link := filepath.Join(base, "link")
-		if err := os.Symlink(base, link); err != nil {
+		got := controlDir(dir)
+		if (got == dir) != ours || got == "" {
+			t.Errorf("%s: %q", name, got)
+		}
+		mustBePrivate(t, got)
+	}
+	if os.Getuid() == 0 {
+		theirs := filepath.Join(base, "theirs")
+		if err := errors.Join(os.Mkdir(theirs, 0o700), os.Chown(theirs, 12345, 12345)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := controlDir(link); err == nil {
-			t.Error("taken")
+		if got := controlDir(theirs); got == theirs {
+			t.Error("another user's directory was taken")
 		}
-	})
-	t.Run("not a directory", func(t *testing.T) {
-		file := filepath.Join(base, "file")
-		if err := os.WriteFile(file, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := controlDir(file); err == nil {
-			t.Error("taken")
-		}
-	})
+	}
 }
 
 // A Unix socket's path is short by nature; a deep home costs only the place.
@@ -54,17 +49,17 @@ func TestControlDirTooLong(t *testing.T) {
 	base := shortDir(t)
 	t.Setenv("TMPDIR", base)
 	long := filepath.Join(base, strings.Repeat("long/", 20))
-	got, err := controlDir(long)
-	if err != nil || filepath.Dir(got) != base {
-		t.Fatalf("%q, %v", got, err)
+	got := controlDir(long)
+	if filepath.Dir(got) != base {
+		t.Fatalf("%q", got)
 	}
 	mustBePrivate(t, got)
 	if _, err := os.Stat(filepath.Join(base, "long")); err == nil {
 		t.Error("the long one was made, too")
 	}
 	t.Setenv("TMPDIR", long)
-	if got, err := controlDir(long); err != nil || got != "" {
-		t.Errorf("%q, %v: want none", got, err)
+	if got := controlDir(long); got != "" {
+		t.Errorf("%q: want none", got)
 	}
 }
 

@@ -19,25 +19,19 @@ const canShare = true
 // and ssh appends 17 more while it makes the socket.
 const maxSocketDir = 104 - 1 - 17 - 17
 
-// controlDir makes the directory for control sockets, or where its path is too
-// long a short one among the temporary files. "" means that no directory fits,
-// which costs only speed.
-func controlDir(dir string) (string, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", fmt.Errorf("the directory for ssh's control sockets: %w", err)
-	}
-	if usablePath(dir) {
-		if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-			return "", fmt.Errorf("the directory for ssh's control sockets: %w", err)
-		}
-		return dir, privateDir(dir)
-	}
+// controlDir makes the directory for control sockets. Where its path is too long,
+// or it can't be made or is somebody else's (as with sudo, which may keep HOME),
+// it makes a short one among the temporary files. "" means that there is none:
+// that costs only speed.
+func controlDir(dir string) string {
 	short := filepath.Join(os.TempDir(), fmt.Sprintf("jumpget-%d", os.Getuid()))
-	if !usablePath(short) || privateDir(short) != nil {
-		return "", nil
+	if dir, err := filepath.Abs(dir); err == nil && usablePath(dir) && makePrivate(dir) {
+		return dir
 	}
-	return short, nil
+	if usablePath(short) && makePrivate(short) {
+		return short
+	}
+	return ""
 }
 
 // usablePath tells whether a path is short enough, and without the characters
@@ -46,26 +40,24 @@ func usablePath(dir string) bool {
 	return len(dir) <= maxSocketDir && !strings.ContainsAny(dir, "\"\\\n$")
 }
 
-// privateDir makes a directory that only we can enter. One that stands already
+// makePrivate makes a directory that only we can enter. One that stands already
 // has to be our own: whoever owns the directory owns the connections in it.
-func privateDir(dir string) error {
+func makePrivate(dir string) bool {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return false
+	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("the directory for ssh's control sockets: %w", err)
+		return false
 	}
 	info, err := os.Lstat(dir)
-	if err != nil {
-		return fmt.Errorf("the directory for ssh's control sockets: %w", err)
+	if err != nil || !info.IsDir() {
+		return false
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || !info.IsDir() || int(stat.Uid) != os.Getuid() {
-		return fmt.Errorf("the directory for ssh's control sockets, %s, is not yours", clean(dir))
+	if !ok || int(stat.Uid) != os.Getuid() {
+		return false
 	}
-	if info.Mode().Perm() != 0o700 {
-		if err := os.Chmod(dir, 0o700); err != nil {
-			return fmt.Errorf("the directory for ssh's control sockets: %w", err)
-		}
-	}
-	return nil
+	return info.Mode().Perm() == 0o700 || os.Chmod(dir, 0o700) == nil
 }
 
 // terminate lets ssh end in order: in the middle of a password prompt it

@@ -5,6 +5,6 @@ import "os"
 // Windows' ssh has no control sockets.
 const canShare = false
 
-func controlDir(string) (string, error) { return "", nil }
+func controlDir(string) string { return "" }
 
 func terminate(p *os.Process) error { return p.Kill() }

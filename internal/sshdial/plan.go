@@ -40,24 +40,20 @@ func newPlan(ctx context.Context, cfg Config) (*plan, error) {
 	if err := p.resolve(ctx); err != nil {
 		return nil, err
 	}
-	return p, p.share()
+	p.share()
+	return p, nil
 }
 
 // share decides about the control socket.
-func (p *plan) share() error {
+func (p *plan) share() {
 	switch {
 	case p.host.controlPath != "":
 		p.sharing, p.socket = sharingUsers, p.host.controlPath
-		return nil
-	case p.cfg.ControlDir == "" || p.host.digest == "" || !canShare:
-		return nil
+	case p.cfg.ControlDir != "" && p.host.digest != "" && canShare:
+		if dir := controlDir(p.cfg.ControlDir); dir != "" {
+			p.sharing, p.socket = sharingOurs, filepath.Join(dir, p.host.digest)
+		}
 	}
-	dir, err := controlDir(p.cfg.ControlDir)
-	if err != nil || dir == "" {
-		return err
-	}
-	p.sharing, p.socket = sharingOurs, filepath.Join(dir, p.host.digest)
-	return nil
 }
 
 // identity is the part of the arguments that says who is called, in every call.

@@ -46,7 +46,7 @@ const queryLimit = 10 * time.Second
 
 // resolve fills in p.host.
 func (p *plan) resolve(ctx context.Context) error {
-	given := Host{Alias: p.cfg.Host, User: p.cfg.User, Port: p.cfg.Port, givenUser: p.cfg.User, givenPort: p.cfg.Port}
+	given := Host{Alias: p.cfg.Host, Hostname: p.cfg.Host, User: p.cfg.User, Port: p.cfg.Port, givenUser: p.cfg.User, givenPort: p.cfg.Port}
 	p.host = given
 	args := append(p.identity(), "-G", "--", p.cfg.Host)
 	out, err := p.query(ctx, args...)
