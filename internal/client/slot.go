@@ -10,6 +10,7 @@ import (
 
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/span"
 	"github.com/jumpget/jumpget/internal/transport"
 	"github.com/jumpget/jumpget/internal/wire"
 )
@@ -117,8 +118,8 @@ type hand struct {
 	conn     *transport.RangeConn
 	engine   *engine
 	worker   *worker
-	brought  bool // bytes came over this connection
-	token    string
+	ticket   job.Ticket // a refused one is renewed for the next connection
+	brought  bool       // bytes came over this connection
 }
 
 // waiting tells the connection whether silence may be the relay's waiting for
@@ -129,9 +130,11 @@ func (h *hand) waiting() bool { return h.engine == nil || h.engine.waiting(h.wor
 // dismissed, the object is done with, or an idle connection was closed.
 func (h *hand) work(ctx context.Context) error {
 	d := h.slot.door.d
-	if _, err := d.waitTicket(ctx); err != nil {
+	t, err := d.waitTicket(ctx)
+	if err != nil {
 		return err
 	}
+	h.ticket = t
 	e, err := d.engine.wait(ctx, present)
 	if err != nil {
 		return err
@@ -162,7 +165,7 @@ func (h *hand) round(ctx context.Context) error {
 	for !h.slot.dismissed.Load() {
 		sp, ok, wake := h.engine.assign(h.worker)
 		if ok {
-			if err := h.conn.Request(h.get(transport.Get{Span: sp})); err != nil {
+			if err := h.conn.Request(h.get(sp)); err != nil {
 				return err
 			}
 			continue
@@ -187,15 +190,15 @@ func (h *hand) round(ctx context.Context) error {
 	return h.refused(ctx, err, asked)
 }
 
-// get completes a request with what the ticket says by now.
-func (h *hand) get(g transport.Get) transport.Get {
-	t, _, _ := h.slot.door.d.ticket.get()
-	h.token = t.Token
-	g.Host = hostPort(h.endpoint)
-	g.Path = h.endpoint.Path + wire.PublicPath(t.Job, "file")
-	g.Token = t.Token
-	g.ETag = wire.ETag(h.engine.object)
-	return g
+// get is the request for some bytes.
+func (h *hand) get(sp span.Span) transport.Get {
+	return transport.Get{
+		Host:  hostPort(h.endpoint),
+		Path:  h.endpoint.Path + wire.PublicPath(h.ticket.Job, job.DefaultName),
+		Token: h.ticket.Token,
+		ETag:  wire.ETag(h.engine.object),
+		Span:  sp,
+	}
 }
 
 // take is the sink of every answer.
@@ -268,7 +271,7 @@ func (h *hand) settle(ctx context.Context, err error) error {
 	case ctx.Err() != nil || h.engine.ctx.Err() != nil:
 		return nil
 	case isType[*transport.RefusedError](err):
-		if rerr := d.access.renew(ctx, h.token); rerr != nil {
+		if rerr := d.access.renew(ctx, h.ticket.Token); rerr != nil {
 			return errors.Join(err, rerr)
 		}
 	case isType[*transport.ChangedError](err), isType[*transport.BeyondEndError](err):

@@ -1,0 +1,364 @@
+package client
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/jumpget/jumpget/internal/span"
+)
+
+// simulation runs a scheduler in virtual time over pipes whose rates may differ
+// and change. One step is a millisecond.
+type simulation struct {
+	s     *scheduler
+	pipes []*pipe
+	now   time.Duration
+	size  int64
+	got   span.Set // independent of the scheduler's own idea
+	wire  int64    // all bytes that pipes carried
+}
+
+// pipe is one connection: requests reach the other end after half a round
+// trip, bytes flow at rate, and take half a round trip back.
+type pipe struct {
+	w     *worker
+	rtt   time.Duration
+	rate  func(now time.Duration) float64 // bytes a second
+	queue []asked
+	carry float64
+	dead  bool
+}
+
+type asked struct {
+	span  span.Span
+	ready time.Duration // when the first byte may arrive
+}
+
+func newSimulation(size int64) *simulation {
+	m := &simulation{size: size}
+	m.s = newScheduler(size, func(sp span.Span) []span.Span { return []span.Span{sp} })
+	m.s.grow(size, size, nil)
+	return m
+}
+
+func (m *simulation) add(rtt time.Duration, rate func(time.Duration) float64) *pipe {
+	p := &pipe{w: m.s.join(m.now, PathTCP, rtt), rtt: rtt, rate: rate}
+	m.pipes = append(m.pipes, p)
+	return p
+}
+
+func steady(rate float64) func(time.Duration) float64 {
+	return func(time.Duration) float64 { return rate }
+}
+
+// step lets one millisecond pass.
+func (m *simulation) step() {
+	m.now += time.Millisecond
+	for _, p := range m.pipes {
+		if !p.dead {
+			m.ask(p)
+			m.flow(p)
+		}
+	}
+}
+
+func (m *simulation) ask(p *pipe) {
+	for {
+		piece := m.s.assign(m.now, p.w)
+		if piece == nil {
+			return
+		}
+		p.queue = append(p.queue, asked{piece.Span, m.now + p.rtt})
+	}
+}
+
+func (m *simulation) flow(p *pipe) {
+	if len(p.queue) == 0 || m.now < p.queue[0].ready {
+		p.carry = 0
+		return
+	}
+	p.carry += p.rate(m.now) / 1000
+	for n := int64(p.carry); n > 0 && len(p.queue) > 0; {
+		r := &p.queue[0]
+		k := min(n, r.span.Len())
+		got := span.Span{Start: r.span.Start, End: r.span.Start + k}
+		want := m.s.arrived(m.now, p.w, got.Start, int(k))
+		m.got.Add(got)
+		m.wire += k
+		n -= k
+		p.carry -= float64(k)
+		r.span.Start += k
+		if r.span.Len() == 0 || want <= got.End {
+			m.s.finished(p.w)
+			p.queue = p.queue[1:]
+			if len(p.queue) > 0 {
+				p.queue[0].ready = max(p.queue[0].ready, m.now)
+			}
+		}
+	}
+}
+
+// kill breaks a connection, and a fresh one takes its place.
+func (m *simulation) kill(p *pipe) {
+	m.s.leave(p.w)
+	p.queue, p.carry = nil, 0
+	p.w = m.s.join(m.now, PathTCP, p.rtt)
+}
+
+// run lets time pass until everything is here; it fails after limit.
+func (m *simulation) run(t interface{ Fatalf(string, ...any) }, limit time.Duration, each func()) time.Duration {
+	for m.got.Len() < m.size {
+		if m.now > limit {
+			t.Fatalf("after %v %d of %d bytes are here; free are %v", m.now, m.got.Len(), m.size, m.s.free.Spans())
+		}
+		if each != nil {
+			each()
+		}
+		m.step()
+	}
+	if m.s.left() != 0 {
+		t.Fatalf("all is here, but the scheduler misses %d bytes", m.s.left())
+	}
+	return m.now
+}
+
+// checkBytes holds the invariant: every byte is here, free, or asked for.
+func (m *simulation) checkBytes(t interface{ Fatalf(string, ...any) }) {
+	all := m.s.have.Clone()
+	for _, sp := range m.s.free.Spans() {
+		if left := missingLen(m.s.have.Missing(sp)); left != sp.Len() {
+			t.Fatalf("%v is free and here", sp)
+		}
+		all.Add(sp)
+	}
+	for _, w := range m.s.workers {
+		for _, p := range w.pieces {
+			all.Add(p.Span)
+		}
+	}
+	if lost := all.Missing(span.Span{End: m.size}); len(lost) > 0 {
+		t.Fatalf("lost: %v", lost)
+	}
+}
+
+func TestNoByteIsEverLost(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		size := rapid.Int64Range(1, 8<<20).Draw(t, "size")
+		m := newSimulation(size)
+		for range rapid.IntRange(1, 12).Draw(t, "pipes") {
+			rtt := time.Duration(rapid.IntRange(1, 300).Draw(t, "rtt")) * time.Millisecond
+			m.add(rtt, steady(float64(rapid.IntRange(200<<10, 8<<20).Draw(t, "rate"))))
+		}
+		seed := rapid.Uint64().Draw(t, "seed")
+		rnd := rand.New(rand.NewPCG(seed, 0))
+		faults := rapid.IntRange(0, 12).Draw(t, "faults")
+		m.run(t, 5*time.Minute, func() {
+			switch n := rnd.IntN(800); {
+			case faults == 0 || n > 1:
+			case n == 0:
+				faults--
+				m.kill(m.pipes[rnd.IntN(len(m.pipes))])
+			default: // a chunk was found to be wrong
+				faults--
+				at := rnd.Int64N(size)
+				sp := span.Span{Start: at, End: min(size, at+1<<18)}
+				m.s.need(sp)
+				m.got.Remove(sp)
+			}
+			if rnd.IntN(100) == 0 {
+				m.checkBytes(t)
+			}
+		})
+	})
+}
+
+func TestEqualPipesEndTogether(t *testing.T) {
+	m := newSimulation(30 << 20)
+	for range 8 {
+		m.add(100*time.Millisecond, steady(1<<20))
+	}
+	took := m.run(t, time.Minute, nil)
+	ideal := 30.0 / 8
+	if got := took.Seconds(); got > ideal+0.1+0.25 {
+		t.Errorf("took %.2f s, with nothing wasted it is %.2f s and a round trip", got, ideal)
+	}
+	if m.wire > m.size+m.size/50 {
+		t.Errorf("carried %d bytes for %d", m.wire, m.size)
+	}
+}
+
+func TestUnequalPipesLoseLittle(t *testing.T) {
+	m := newSimulation(32 << 20)
+	total := 0.0
+	for i := range 16 {
+		rate := float64(int(64<<10) << (i % 5)) // 64 KiB/s to 1 MiB/s
+		total += rate
+		m.add(200*time.Millisecond, steady(rate))
+	}
+	took := m.run(t, 5*time.Minute, nil).Seconds()
+	if ideal := float64(m.size) / total; took > 1.08*ideal+0.4 {
+		t.Errorf("took %.2f s where %.2f s would be ideal", took, ideal)
+	}
+	if m.wire > m.size+m.size/20 {
+		t.Errorf("carried %d bytes for %d", m.wire, m.size)
+	}
+}
+
+func TestAStalledPipeIsRobbed(t *testing.T) {
+	m := newSimulation(8 << 20)
+	for range 3 {
+		m.add(50*time.Millisecond, steady(1<<20))
+	}
+	m.add(50*time.Millisecond, func(now time.Duration) float64 {
+		if now > 500*time.Millisecond {
+			return 0 // and never closed
+		}
+		return 1 << 20
+	})
+	took := m.run(t, time.Minute, nil).Seconds()
+	if took > 3.6 { // three pipes carry it in 2.7 s
+		t.Errorf("took %.2f s", took)
+	}
+}
+
+func TestRobbingIsBounded(t *testing.T) {
+	m := newSimulation(64 << 20)
+	seed := rand.New(rand.NewPCG(1, 2))
+	for range 16 { // pipes that die and live again make every estimate wrong
+		phase := time.Duration(seed.IntN(2000)) * time.Millisecond
+		m.add(100*time.Millisecond, func(now time.Duration) float64 {
+			return 2 << 20 * math.Max(0, math.Sin(float64(now+phase)/3e8))
+		})
+	}
+	m.run(t, 5*time.Minute, nil)
+	if extra := m.wire - m.size; extra > max(8<<20, m.size/8) {
+		t.Errorf("%d bytes came twice", extra)
+	}
+}
+
+func TestUnknownSizeAsksForWhatTheRelayHas(t *testing.T) {
+	everything := func(sp span.Span) []span.Span { return []span.Span{sp} }
+	s := newScheduler(unknownSize, everything)
+	w := s.join(0, PathTCP, time.Millisecond)
+	if p := s.assign(0, w); p != nil {
+		t.Fatalf("asked for %v of nothing", p.Span)
+	}
+	s.grow(100_000, unknownSize, everything)
+	p := s.assign(0, w)
+	if p == nil || p.Start != 0 || p.End > 100_000 {
+		t.Fatalf("got %v", p)
+	}
+	s.arrived(time.Second, w, 0, int(p.Len()))
+	s.finished(w)
+	s.grow(150_000, 150_000, everything)
+	for p = s.assign(time.Second, w); p != nil; p = s.assign(time.Second, w) {
+		s.arrived(time.Second, w, p.Start, int(p.Len()))
+		s.finished(w)
+	}
+	if s.left() != 0 || s.end() != 150_000 {
+		t.Fatalf("%d left of %d", s.left(), s.end())
+	}
+}
+
+func TestResumeAsksOnlyForWhatIsMissing(t *testing.T) {
+	gap := span.Span{Start: 3 << 20, End: 4 << 20}
+	s := newScheduler(10<<20, func(span.Span) []span.Span { return []span.Span{gap} })
+	w := s.join(0, PathTCP, 0)
+	p := s.assign(0, w)
+	if p == nil || p.Start != gap.Start || p.End > gap.End || s.left() != gap.Len() {
+		t.Fatalf("asked for %v, %d left", p, s.left())
+	}
+}
+
+func TestWrongBytesAreAskedForOverSSH(t *testing.T) {
+	nothing := func(span.Span) []span.Span { return nil }
+	s := newScheduler(1<<20, nothing)
+	s.grow(1<<20, 1<<20, nothing)
+	tcp, ssh := s.join(0, PathTCP, 0), s.join(0, PathSSH, 0)
+	s.distrust(span.Span{Start: 1000, End: 2000})
+	if p := s.assign(0, tcp); p != nil {
+		t.Fatalf("the door was asked for %v", p.Span)
+	}
+	if p := s.assign(0, ssh); p == nil || p.Span != (span.Span{Start: 1000, End: 2000}) {
+		t.Fatalf("ssh was asked for %v", p)
+	}
+}
+
+func TestASlowConnectionIsReplacedFarFromTheEnd(t *testing.T) {
+	m := newSimulation(512 << 20)
+	for range 5 {
+		m.add(50*time.Millisecond, steady(4<<20))
+	}
+	slow := m.add(50*time.Millisecond, steady(100<<10))
+	var found time.Duration
+	for m.now < 15*time.Second && found == 0 {
+		m.step()
+		switch w := m.s.slowest(m.now, PathTCP); w {
+		case nil:
+		case slow.w:
+			found = m.now
+		default:
+			t.Fatal("a fast one was chosen")
+		}
+	}
+	if found < slowFor || found > 3*slowFor {
+		t.Errorf("found after %v", found)
+	}
+}
+
+// TestConnectionCount runs the counter on links where the rate depends on the
+// number of connections in known ways.
+func TestConnectionCount(t *testing.T) {
+	tests := []struct {
+		name  string
+		fixed int
+		rate  func(n int) float64
+		lo    int
+		hi    int
+	}{
+		{"each brings its own", 0, func(n int) float64 { return float64(n) }, 32, 32},
+		{"eight fill the link", 0, func(int) float64 { return 8 }, 8, 8},
+		{"sixteen fill the link", 0, func(n int) float64 { return float64(min(n, 16)) }, 16, 16},
+		{"the user knows better", 3, func(n int) float64 { return float64(n) }, 3, 3},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newCounter(tt.fixed)
+			bytes, n := 0.0, c.n
+			for now := time.Duration(0); now < 15*time.Second; now += tick {
+				bytes += tt.rate(n) * 1e6 * tick.Seconds()
+				n = c.observe(now, int64(bytes), 100*time.Millisecond)
+			}
+			if n < tt.lo || n > tt.hi {
+				t.Errorf("ended with %d", n)
+			}
+		})
+	}
+	c := newCounter(0)
+	c.lossy(0.02)
+	if n := c.observe(0, 0, 0); n != mostConns {
+		t.Errorf("%d connections on a lossy link", n)
+	}
+}
+
+func TestMeter(t *testing.T) {
+	var m meter
+	m.start(0)
+	if m.at(time.Second) != 0 && m.at(0) != 0 {
+		t.Error("a rate out of nothing")
+	}
+	for now := time.Duration(0); now < 3*time.Second; now += 5 * time.Millisecond {
+		m.add(now, 5000)
+	}
+	if r := m.at(3 * time.Second); r < 0.95e6 || r > 1.05e6 {
+		t.Errorf("measured %.0f, want about 1e6", r)
+	}
+	if r := m.at(8 * time.Second); r > 0.05e6 {
+		t.Errorf("after silence %.0f", r)
+	}
+	m.start(8 * time.Second)
+}
