@@ -29,7 +29,7 @@ func (f *File) checkpoints() {
 		case <-tick.C:
 		case <-f.checkpoint:
 		}
-		if err := f.save(nil); err != nil {
+		if err := f.save(false, nil); err != nil {
 			_ = f.fail(err)
 			return
 		}
@@ -37,53 +37,50 @@ func (f *File) checkpoints() {
 }
 
 // save makes the data durable and then the state that claims it. Bytes that
-// arrive meanwhile are left to the next time, so writers do not wait. fin is set
-// for the last save before the file gets its name.
-func (f *File) save(fin *final) error {
+// arrive meanwhile are left to the next time, so writers do not wait. clean says
+// that none can; fin is set for the last save before the file gets its name.
+func (f *File) save(clean bool, fin *final) error {
 	f.saving.Lock()
 	defer f.saving.Unlock()
 	f.mu.Lock()
-	h, err, have := f.h, f.err, f.have.Clone()
-	same := f.dirty == 0 && slices.Equal(have.Spans(), f.saved.Spans())
-	idle := h == nil || f.state == "" || (fin == nil && same)
+	h, err, stored := f.h, f.err, f.storedLocked()
+	clean = clean && f.unsure.Len() == 0
+	same := f.dirty == 0 && slices.Equal(stored.Spans(), f.saved.Spans())
+	idle := h == nil || f.state == "" || (!clean && fin == nil && same)
 	f.dirty = 0
 	f.mu.Unlock()
 	if err != nil || idle {
 		return err
 	}
 	if err := h.Sync(); err != nil {
-		return f.distrust(ioError("syncing", f.part, err))
+		return ioError("syncing", f.part, err)
 	}
 	f.mu.Lock()
-	s := f.stateOf(have)
+	s := f.stateOf(stored)
 	f.mu.Unlock()
-	s.Final = fin
+	s.Clean, s.Final = clean, fin
 	if err := saveState(f.fs, f.dir, f.state, s, true); err != nil {
 		return err
 	}
 	f.mu.Lock()
-	f.saved = have
+	f.saved = stored
 	f.mu.Unlock()
 	return nil
 }
 
-// distrust notes that data may be missing on disk although reading shows it. A
-// kernel reports such a loss once and then takes the pages for clean, so a second
-// sync would succeed without writing them. Only what an earlier state claimed is
-// safe; the rest will be fetched and written again.
-func (f *File) distrust(cause error) error {
-	f.mu.Lock()
-	f.suspect = true
-	s := f.stateOf(f.saved)
-	f.mu.Unlock()
-	_ = saveState(f.fs, f.dir, f.state, s, true) // cause is what the person must hear
-	return cause
+// storedLocked returns what a sync makes durable now.
+func (f *File) storedLocked() span.Set {
+	set := f.have.Clone()
+	for _, s := range f.unsure.Spans() {
+		set.Remove(s)
+	}
+	return set
 }
 
 // stateOf describes the file with the given bytes stored.
 func (f *File) stateOf(stored span.Set) *state {
 	return &state{
 		Format: stateFormat, URL: f.shown, URLHash: f.hash,
-		Object: f.object, Size: f.size, Stored: pairs(stored), Suspect: f.suspect,
+		Object: f.object, Size: f.size, Stored: pairs(stored),
 	}
 }

@@ -28,8 +28,13 @@ func (f *File) Finish(ctx context.Context, o FinishOptions) (path, sha256 string
 	if err != nil {
 		return "", "", err
 	}
+	f.ending.Lock()
+	defer f.ending.Unlock()
+	if err := f.stillOpen(); err != nil {
+		return "", "", err
+	}
 	if err := f.checkWhole(sum, o); err != nil {
-		_ = f.save(nil) // it only spares the next run some work
+		_ = f.save(false, nil) // it only spares the next run some work
 		return "", "", f.fail(err)
 	}
 	if f.target == "" {
@@ -40,6 +45,12 @@ func (f *File) Finish(ctx context.Context, o FinishOptions) (path, sha256 string
 		return "", "", f.fail(err)
 	}
 	return path, sum, nil
+}
+
+func (f *File) stillOpen() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.usable()
 }
 
 // awaitHashed waits for the verifiers and the whole's hash to catch up.
@@ -134,11 +145,13 @@ func (f *File) place(sum string, mtime time.Time) (string, error) {
 	f.mu.Unlock()
 	// A file system without modes refuses this; the bytes are no worse for it.
 	_ = f.h.Chmod(f.perm)
-	if err := f.save(f.finalOf(f.target, sum)); err != nil {
+	if err := f.save(false, f.finalOf(f.target, sum)); err != nil {
 		return "", err
 	}
 	if err := f.closeHandle(); err != nil {
-		return "", f.distrust(ioError("closing", f.part, err))
+		// Some file systems tell only now that data was lost; so no claim stands.
+		_ = saveState(f.fs, f.dir, f.state, f.stateOf(span.Set{}), true)
+		return "", ioError("closing", f.part, err)
 	}
 	if !mtime.IsZero() {
 		_ = f.fs.Chtimes(f.part, mtime) // as above
@@ -231,9 +244,23 @@ func (f *File) renameError(path string, err error) error {
 func (f *File) Close() error {
 	f.closing.Do(func() {
 		f.quiesce()
-		f.closeErr = errors.Join(f.leaveFiles(), f.unlock())
+		f.ending.Lock()
+		defer f.ending.Unlock()
+		f.closeErr = errors.Join(f.leaveFiles(), f.release())
 	})
 	return f.closeErr
+}
+
+// release gives the lock up. Once the file has its name nothing that goes wrong
+// here matters: the lock ends with the process.
+func (f *File) release() error {
+	err := f.unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil || f.finished {
+		return nil
+	}
+	return ioError("unlocking", f.target+LockSuffix, err)
 }
 
 // leaveFiles leaves on disk what the next run needs and nothing else.
@@ -253,7 +280,7 @@ func (f *File) leaveFiles() error {
 		_ = f.closeHandle() // the failure was told already
 		return nil
 	}
-	return errors.Join(f.save(nil), f.closeHandle())
+	return errors.Join(f.save(true, nil), f.closeHandle())
 }
 
 func (f *File) removeTemp() error {

@@ -27,14 +27,14 @@ const (
 // CheckDir returns an error unless new files can be made in dir. Use it before
 // the network when the file's name is not known yet.
 func CheckDir(dir string) error {
-	_, err := probe(OS{}, dir)
+	_, err := probe(OS{}, filepath.Join(dir, ".jumpget-"+string(job.NewID())))
 	return err
 }
 
-// probe makes a file in dir, which is the only sure way to know that one can.
-// It returns the permissions that the user's umask gives a new file.
-func probe(fsys FS, dir string) (fs.FileMode, error) {
-	name := filepath.Join(dir, ".jumpget-"+string(job.NewID()))
+// probe makes the file name and removes it, which is the only sure way to know
+// that one can. It returns the permissions that the user's umask gives a new file.
+func probe(fsys FS, name string) (fs.FileMode, error) {
+	dir := filepath.Dir(name)
 	h, err := fsys.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return 0, dirError(dir, err)
@@ -144,13 +144,9 @@ func newFile(o Options, dir string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	perm, err := probe(o.FS, dir)
-	if err != nil {
-		return nil, err
-	}
 	f := &File{
 		o: o, fs: o.FS, shown: displayURL(o.URL), hash: hashURL(o.URL), wanted: wanted,
-		dir: dir, perm: perm, size: job.UnknownSize,
+		dir: dir, size: job.UnknownSize,
 		stop: make(chan struct{}), checkpoint: make(chan struct{}, 1),
 		unlock: func() error { return nil },
 	}
@@ -203,7 +199,7 @@ func (f *File) lock(ctx context.Context) (func() error, error) {
 	for range 20 {
 		unlock, err := f.fs.Lock(f.target + LockSuffix)
 		if err != nil {
-			return nil, ioError("locking", f.target+LockSuffix, err)
+			return nil, f.lockError(err)
 		}
 		if unlock != nil {
 			return unlock, nil
@@ -224,6 +220,15 @@ func (f *File) lock(ctx context.Context) (func() error, error) {
 		Kind: KindInUse, Message: f.target + " is in use: another jumpget is fetching it",
 		Hint: "wait for it to end, or choose another name with --output",
 	}
+}
+
+// lockError tells a directory that can't be written to, which shows here first,
+// from a lock that somebody else has left.
+func (f *File) lockError(err error) error {
+	if _, lerr := f.fs.Lstat(f.target + LockSuffix); lerr == nil {
+		return ioError("locking", f.target+LockSuffix, err)
+	}
+	return dirError(f.dir, err)
 }
 
 func (f *File) otherURL(s *state) error {
@@ -249,9 +254,16 @@ func (f *File) openLocked(ctx context.Context) error {
 	if err := f.decide(s); err != nil {
 		return err
 	}
-	if s == nil {
-		// It claims nothing yet, so it need not be durable.
-		if err := saveState(f.fs, f.dir, f.state, f.stateOf(f.saved), false); err != nil {
+	if err := f.learnPerm(); err != nil {
+		return err
+	}
+	if s == nil || s.Clean {
+		// It claims nothing new, so it need not be durable.
+		var stored span.Set
+		if s != nil {
+			stored = s.stored()
+		}
+		if err := saveState(f.fs, f.dir, f.state, f.stateOf(stored), false); err != nil {
 			return err
 		}
 	}
@@ -259,6 +271,18 @@ func (f *File) openLocked(ctx context.Context) error {
 		return nil
 	}
 	return f.openPart(s)
+}
+
+// learnPerm finds out what permissions the finished file is to have, under a
+// name that is free to take while the lock is held.
+func (f *File) learnPerm() error {
+	temp := f.state + ".tmp"
+	if err := f.fs.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return ioError("removing", temp, err)
+	}
+	perm, err := probe(f.fs, temp)
+	f.perm = perm
+	return err
 }
 
 // decide applies the policy to what stands at the target.
@@ -348,13 +372,20 @@ func (f *File) claim(h Handle, s *state) error {
 	if s != nil {
 		f.saved = s.stored()
 		f.saved.Remove(span.Span{Start: info.Size(), End: 1<<63 - 1})
-		f.suspect = s.Suspect
-		f.have = f.saved.Clone()
 	}
-	if f.suspect {
+	if s != nil && s.Clean {
+		f.have = f.saved.Clone()
 		return nil
 	}
-	return dataChunks(h, info.Size(), &f.have)
+	if err := dataChunks(h, info.Size(), &f.have); err != nil {
+		return err
+	}
+	f.unsure = f.have.Clone()
+	for _, s := range f.saved.Spans() {
+		f.have.Add(s)
+		f.unsure.Remove(s)
+	}
+	return nil
 }
 
 // dataChunks adds to set the chunks of h that have no hole. File systems know
@@ -389,7 +420,7 @@ func Temp(_ context.Context, dir string, o Options) (*File, error) {
 	}
 	f.part = filepath.Join(dir, "jumpget-"+string(job.NewID())+PartSuffix)
 	if f.h, err = f.fs.OpenFile(f.part, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
-		return nil, ioError("making", f.part, err)
+		return nil, dirError(dir, err)
 	}
 	if removeWhileOpen { // then not even a killed run leaves it behind
 		if err := f.fs.Remove(f.part); err != nil {

@@ -29,6 +29,11 @@
 // not fetched, and is hashed as soon as its sum is known. So a killed client
 // loses nothing that reached the page cache, and neither a state file that was
 // damaged nor a power cut that lost data can do harm.
+//
+// A sync that failed is not repeated: kernels report lost pages once and then
+// take them for clean, so the second sync succeeds and the bytes are only in
+// memory. The run ends, and the next one writes again whatever no state says
+// was synced.
 package partial
 
 import (
@@ -111,6 +116,7 @@ type File struct {
 	background sync.WaitGroup
 	closing    sync.Once
 	closeErr   error
+	ending     sync.Mutex // held while Finish or Close works on the files; taken before saving
 	saving     sync.Mutex // held through a checkpoint; taken before mu
 
 	mu       sync.Mutex
@@ -128,11 +134,11 @@ type File struct {
 	size    int64
 	have    span.Set // present, verified or not
 	earlier span.Set // those of have that an earlier run or object left
+	unsure  span.Set // those of have that may be in the page cache only, see verifyLocked
 	good    span.Set // verified
 	resumed int64    // verified bytes that were in earlier
 	dirty   int64    // bytes written since the last checkpoint
 	saved   span.Set // what the state on disk claims
-	suspect bool     // see state
 	adopt   bool     // the file at target is to become the partial
 
 	chunks []chunk // grows as sums and bytes arrive

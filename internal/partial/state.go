@@ -30,10 +30,9 @@ type state struct {
 	Object  job.ID     `json:"object,omitempty"`
 	Size    int64      `json:"size"`
 	Stored  [][2]int64 `json:"stored"` // bytes [start, end) that were synced
-	// Suspect is set for good when a sync of the data has failed: from then on
-	// the page cache may show bytes that are not on disk.
-	Suspect bool   `json:"suspect,omitempty"`
-	Final   *final `json:"final,omitempty"` // set just before the last rename
+	// Clean is set by Close: what is stored is all there is, to the byte.
+	Clean bool   `json:"clean,omitempty"`
+	Final *final `json:"final,omitempty"` // set just before the last rename
 }
 
 // final is the name and hash under which the file was about to appear.

@@ -108,19 +108,30 @@ func (f *File) verify() {
 	}
 }
 
-// verifyLocked compares a chunk with its sum, without mu while it reads.
+// verifyLocked compares a chunk with its sum, without mu while it reads. Bytes
+// that no state claims were perhaps never synced, or in vain, in an earlier run;
+// a matching chunk of those is written again, so that the next sync covers it.
 func (f *File) verifyLocked(i int, buf []byte) []byte {
-	sp := f.chunkSpan(i)
+	sp, want := f.chunkSpan(i), f.chunks[i].sum
+	unsure := overlap(&f.unsure, sp) > 0
 	f.mu.Unlock()
-	n, err := f.h.ReadAt(buf[:sp.Len()], sp.Start)
-	sum := sha256.Sum256(buf[:n])
+	ok, err := f.matches(sp, want, buf)
+	if ok && unsure {
+		if _, werr := f.h.WriteAt(buf[:sp.Len()], sp.Start); werr != nil {
+			err = ioError("writing", f.part, werr)
+		}
+	}
 	f.mu.Lock()
 	f.leaveLocked()
 	switch {
-	case err != nil && !errors.Is(err, io.EOF):
-		_ = f.failLocked(ioError("reading back", f.part, err))
-	case int64(n) == sp.Len() && sum == f.chunks[i].sum:
+	case err != nil:
+		_ = f.failLocked(err)
+	case ok:
 		f.good.Add(sp)
+		if unsure {
+			f.unsure.Remove(sp)
+			f.dirty += sp.Len()
+		}
 		f.resumed += overlap(&f.earlier, sp)
 		buf = f.whole.trade(i, buf, sp.Len())
 		f.wake.Broadcast()
@@ -131,6 +142,16 @@ func (f *File) verifyLocked(i int, buf []byte) []byte {
 	return buf
 }
 
+// matches reads sp back into buf and compares it. A file that has become too
+// short does not match; only a failing disk is an error.
+func (f *File) matches(sp span.Span, want [32]byte, buf []byte) (bool, error) {
+	n, err := f.h.ReadAt(buf[:sp.Len()], sp.Start)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, ioError("reading back", f.part, err)
+	}
+	return int64(n) == sp.Len() && sha256.Sum256(buf[:n]) == want, nil
+}
+
 // dropLocked forgets a chunk's bytes, so that they are fetched again.
 func (f *File) dropLocked(i int, sp span.Span) {
 	c := &f.chunks[i]
@@ -139,6 +160,7 @@ func (f *File) dropLocked(i int, sp span.Span) {
 	m := Mismatch{Chunk: i, Resumed: overlap(&f.earlier, sp) > 0, Times: c.drops}
 	f.have.Remove(sp)
 	f.earlier.Remove(sp)
+	f.unsure.Remove(sp)
 	f.notifyLocked()
 	if f.o.OnMismatch != nil {
 		f.mu.Unlock()

@@ -74,6 +74,7 @@ func (f *File) setObjectLocked(id job.ID, size int64) {
 		beyond := span.Span{Start: size, End: 1<<63 - 1}
 		f.have.Remove(beyond)
 		f.earlier.Remove(beyond)
+		f.unsure.Remove(beyond)
 		f.growChunks(job.Chunks(size) - 1)
 	}
 	for i := range f.chunks {
