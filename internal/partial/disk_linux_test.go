@@ -1,11 +1,33 @@
 package partial
 
 import (
+	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
+
+// File systems without RENAME_NOREPLACE get a hard link instead.
+func TestRenameByLinkNeverReplaces(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	for _, name := range []string{a, b} {
+		if err := os.WriteFile(name, []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := linkNew(a, b); !errors.Is(err, fs.ErrExist) {
+		t.Fatalf("got %v", err)
+	}
+	wantFile(t, b, []byte(b))
+	if err := linkNew(a, filepath.Join(dir, "c")); err != nil {
+		t.Fatal(err)
+	}
+	wantNames(t, dir, "b", "c")
+}
 
 // smallDisk returns a directory with room for 4 MiB, which takes root.
 func smallDisk(t *testing.T) string { return mountTmpfs(t, 0, "size=4m") }

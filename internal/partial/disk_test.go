@@ -196,6 +196,60 @@ func TestTwoClientsOnOneTarget(t *testing.T) {
 	}
 }
 
+// dieAfterRename leaves what a client leaves that is killed right after the last
+// rename: the file, and a state that announced it.
+func dieAfterRename(t *testing.T, target string, obj object) {
+	t.Helper()
+	if _, err := download(Options{Target: target}, obj); err != nil {
+		t.Fatal(err)
+	}
+	s := &state{
+		Format: stateFormat, URLHash: hashURL(testURL), Size: obj.size(),
+		Stored: [][2]int64{{0, obj.size()}},
+		Final:  &final{Name: filepath.Base(target), SHA256: obj.sha},
+	}
+	if err := saveState(OS{}, filepath.Dir(target), target+StateSuffix, s, false); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestKilledAfterTheLastRename(t *testing.T) {
+	obj := newObject(1<<20+1, 20)
+	for name, tc := range map[string]struct {
+		then func(t *testing.T, target string)
+		kind Kind
+	}{
+		"nothing else": {func(*testing.T, string) {}, ""},
+		"renaming by link had one step to go": {func(t *testing.T, target string) {
+			if err := os.Link(target, target+PartSuffix); err != nil {
+				t.Skip(err)
+			}
+		}, ""},
+		"the person has changed the file": {func(t *testing.T, target string) {
+			if err := os.WriteFile(target, make([]byte, obj.size()), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, KindExists},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := filepath.Join(t.TempDir(), "f.bin")
+			dieAfterRename(t, target, obj)
+			tc.then(t, target)
+			res, err := download(Options{Target: target, OnExists: Fail}, obj)
+			wantKind(t, err, tc.kind)
+			if err != nil {
+				wantFile(t, target, make([]byte, obj.size()))
+				return
+			}
+			wantFile(t, target, obj.data)
+			wantNames(t, filepath.Dir(target), "f.bin")
+			if res.fetched > 0 {
+				t.Errorf("fetched %d bytes", res.fetched)
+			}
+		})
+	}
+}
+
 // Two URLs whose files have one name, fetched at once, do not hinder each other.
 func TestTwoURLsWithOneName(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "f.bin")

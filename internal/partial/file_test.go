@@ -42,10 +42,6 @@ func readAll(t *testing.T, f *File, size int64) []byte {
 func TestUnknownSize(t *testing.T) {
 	obj := newObject(2<<20+77, 1)
 	dir := t.TempDir()
-	f := ready(t, Options{Target: filepath.Join(dir, "f.bin")}, object{id: obj.id})
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
 	f, err := Open(t.Context(), Options{Target: filepath.Join(dir, "f.bin"), URL: testURL})
 	if err != nil {
 		t.Fatal(err)

@@ -295,7 +295,11 @@ func (f *File) removeTemp() error {
 // be adopted is the person's and stays.
 func (f *File) removeAll() error {
 	var errs []error
-	for _, path := range []string{f.part, f.state} {
+	paths := []string{f.state, f.part}
+	if f.adopt {
+		paths = paths[:1]
+	}
+	for _, path := range paths {
 		if err := f.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, ioError("removing", path, err))
 		}
