@@ -9,7 +9,14 @@ const (
 
 	worthwhile = 1.10             // doubling the connections has to bring this much
 	holdFor    = 20 * time.Second // before a higher number is tried again
-	lossyShare = 0.004            // of packets out of order: the link loses some
+
+	// A link is taken for lossy if in lossyWindows intervals in a row more than
+	// lossyShare of the packets came out of order. One loss disorders a whole
+	// flight, so the share is far above the loss itself; a clean link's queue that
+	// overflows at the start does the same, but only once.
+	lossyShare   = 0.01
+	lossyWindows = 2
+	lossySample  = 100 // packets, at least
 )
 
 // counter finds how many connections carry the most: it doubles them as long
@@ -23,6 +30,11 @@ type counter struct {
 	state measuring
 	since time.Duration // when the state began
 	bytes int64         // that had come when measuring began
+
+	checked    time.Duration // when the last interval of disorder began
+	segments   int64         // that had come by then
+	disordered int64
+	windows    int // lossy ones in a row
 }
 
 // measuring is where a counter's measurement stands.
@@ -34,8 +46,9 @@ const (
 	counting
 )
 
-func newCounter(fixed int) *counter {
-	c := &counter{fixed: fixed, n: firstConns}
+// newCounter starts with what served well the last time; 0: not known.
+func newCounter(fixed, last int) *counter {
+	c := &counter{fixed: fixed, n: min(max(last, firstConns), mostConns)}
 	if fixed > 0 {
 		c.n = fixed
 	}
@@ -83,11 +96,20 @@ func (c *counter) judge(rate float64) {
 	}
 }
 
-// lossy tells what share of packets comes out of order, which is what loss
-// looks like at the receiver. More connections are what helps TCP then, and
-// measuring first would cost most of a small file's time.
-func (c *counter) lossy(share float64) {
-	if c.fixed == 0 && share > lossyShare && c.n < mostConns && !c.held {
+// disorder takes the packets that all connections have received, and those
+// that came out of order. On a lossy link more connections are what helps TCP,
+// and measuring first would cost most of a small file's time.
+func (c *counter) disorder(now time.Duration, segments, disordered int64, rtt time.Duration) {
+	n := segments - c.segments
+	if n >= 0 && (n < lossySample || now-c.checked < max(2*rtt, tick)) {
+		return
+	}
+	share := float64(disordered-c.disordered) / float64(n)
+	if c.windows++; n < 0 || share < lossyShare { // n falls when a connection is closed
+		c.windows = 0
+	}
+	c.checked, c.segments, c.disordered = now, segments, disordered
+	if c.windows >= lossyWindows && c.fixed == 0 && c.n < mostConns && !c.held {
 		c.n, c.base, c.state = mostConns, 0, idle
 	}
 }

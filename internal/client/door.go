@@ -13,12 +13,8 @@ import (
 	"github.com/jumpget/jumpget/internal/wire"
 )
 
-const (
-	early = 4 // connections that are made while ssh still starts
-
-	// doorSilence is how long the door may owe bytes before ssh helps out.
-	doorSilence = 5 * time.Second
-)
+// doorSilence is how long the door may owe bytes before ssh helps out.
+const doorSilence = 5 * time.Second
 
 // door keeps connections to the relay's public door, as many as carry the most.
 // Each is a slot: a goroutine that connects, works, and connects again.
@@ -35,6 +31,7 @@ type door struct {
 	peak    int          // the most connections at once
 
 	mu       sync.Mutex
+	served   job.Endpoint  // delivered last
 	endpoint int           // index of the ticket's endpoint that is used
 	down     error         // why there is no connection at the moment; nil: there may be
 	probe    *slot         // the one slot that tries while the door is down
@@ -42,14 +39,16 @@ type door struct {
 	conns    map[*slot]*transport.RangeConn
 }
 
+// newDoor connects at once, while ssh still starts.
 func newDoor(ctx context.Context, d *download) *door {
+	last, _ := d.c.memory.load()
 	o := &door{
 		d: d, ctx: ctx, agent: "jumpget/" + d.c.cfg.Version,
-		count: newCounter(d.c.cfg.Connections),
+		count: newCounter(d.c.cfg.Connections, last.Connections),
 		conns: map[*slot]*transport.RangeConn{},
 	}
 	if d.c.allowed(PathTCP) {
-		o.adjust(o.count.n, early)
+		o.adjust(o.count.n, mostConns)
 		d.report.path(PathTCP, progress.PathTrying, "")
 	}
 	return o
@@ -95,10 +94,10 @@ func (o *door) tick(e *engine) {
 	}
 	o.started = true
 	n, open := o.count.n, o.open()
-	rtt, lossy := o.inspect()
-	if e.busy(PathTCP) && open >= n {
-		o.count.lossy(lossy)
-		n = o.count.observe(e.now(), o.bytes.Load(), rtt)
+	if all := o.inspect(); e.busy(PathTCP) && open >= n {
+		now := time.Since(o.d.started)
+		o.count.disorder(now, all.Segments, all.Disordered, all.RTT)
+		n = o.count.observe(now, o.bytes.Load(), all.RTT)
 	} else {
 		o.count.rest()
 	}
@@ -129,26 +128,20 @@ func (o *door) open() int {
 	return len(o.conns)
 }
 
-// inspect returns the least round trip time and the mean share of packets out
-// of order of all connections.
-func (o *door) inspect() (rtt time.Duration, lossy float64) {
+// inspect returns the least round trip time of all connections, and their
+// packets together.
+func (o *door) inspect() (all transport.Socket) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n := 0
 	for _, c := range o.conns {
 		s := c.Inspect()
-		if s.RTT > 0 && (rtt == 0 || s.RTT < rtt) {
-			rtt = s.RTT
+		if s.RTT > 0 && (all.RTT == 0 || s.RTT < all.RTT) {
+			all.RTT = s.RTT
 		}
-		if s.Reordered >= 0 {
-			lossy += s.Reordered
-			n++
-		}
+		all.Segments += s.Segments
+		all.Disordered += s.Disordered
 	}
-	if n > 0 {
-		lossy /= float64(n)
-	}
-	return rtt, lossy
+	return all
 }
 
 // delivered notes bytes; the first ones make the ssh path leave.

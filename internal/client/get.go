@@ -205,6 +205,7 @@ func (d *download) begin(ctx context.Context, o *wire.Object) error {
 	d.current = newEngine(ctx, o.ID, d.file, o.Size)
 	d.engine.put(d.current)
 	d.object.put(o.ID)
+	d.tick()
 	return nil
 }
 
@@ -299,6 +300,7 @@ func (d *download) finish(ctx context.Context, err error) (*Result, error) {
 		path = ""
 	}
 	res := d.result(path, sum)
+	d.door.remember()
 	d.report.done(res, verified, resumed)
 	return res, nil
 }

@@ -52,7 +52,7 @@ func find[T progress.Event](e *events, ok func(T) bool) (T, bool) {
 	return none, false
 }
 
-func newTestClient(t *testing.T, r *fakeRelay, change func(*Config)) *Client {
+func newTestClient(t testing.TB, r *fakeRelay, change func(*Config)) *Client {
 	t.Helper()
 	cfg := Config{
 		Tunnel:  r.tunnel,
@@ -567,5 +567,46 @@ func TestJobsOfTheUser(t *testing.T) {
 	}
 	if _, err := c.Job(ctx, "../../etc"); !errors.Is(err, &job.Error{Code: job.CodeNotFound}) {
 		t.Fatalf("no job at all: %v", err)
+	}
+}
+
+// With a limit of tries a network that fails is an error, not a wait.
+func TestTries(t *testing.T) {
+	r := newFakeRelay(t, 1<<20)
+	r.noDoor = true
+	dir := t.TempDir()
+	c := newTestClient(t, r, func(cfg *Config) { cfg.Paths, cfg.Tries = []Path{PathTCP}, 2 })
+	_, err := c.Get(t.Context(), request(dir))
+	if _, ok := errors.AsType[*transport.UnreachableError](err); !ok {
+		t.Fatalf("got %v", err)
+	}
+	noFile(t, dir)
+}
+
+// The state that one run leaves is of use to the next, and garbage in it does
+// no harm.
+func TestMemory(t *testing.T) {
+	m := memory{dir: t.TempDir(), relay: "user@host"}
+	if _, ok := m.load(); ok {
+		t.Error("something out of nothing")
+	}
+	e := job.Endpoint{Scheme: "https", Host: "192.0.2.1", Port: 3100, Pin: "not kept"}
+	addr := netip.MustParseAddr("2001:db8::1")
+	if err := m.save(e, addr, 16); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.save(e, netip.Addr{}, 32); err != nil {
+		t.Fatal(err)
+	}
+	if r, ok := m.load(); !ok || r.Host != e.Host || r.Address != addr || r.Connections != 32 {
+		t.Errorf("%+v, %v", r, ok)
+	}
+	for _, garbage := range []string{"", "{", `{"scheme":"gopher","host":"h","port":1}`, `{"scheme":"http","host":"h","port":99999999}`} {
+		if err := os.WriteFile(m.path(), []byte(garbage), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r, ok := m.load(); ok {
+			t.Errorf("%q was taken for %+v", garbage, r)
+		}
 	}
 }

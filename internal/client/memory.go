@@ -16,7 +16,7 @@ import (
 // memory keeps what a run learned of a relay for the next one: where its public
 // door is, so that TLS is ready before ssh is, and from which address it was
 // allowed, so that it need not be refused first. None of it is trusted: the
-// pin comes over ssh each time.
+// pin comes over ssh each time. The number of connections spares the measuring.
 type memory struct {
 	dir   string // Config.StateDir; empty: nothing is remembered
 	relay string
@@ -27,6 +27,8 @@ type remembered struct {
 	Host    string     `json:"host"`
 	Port    int        `json:"port"`
 	Address netip.Addr `json:"address,omitzero"` // ours, as the public door saw it
+
+	Connections int `json:"connections,omitempty"` // that served best
 }
 
 func (m memory) path() string {
@@ -47,13 +49,14 @@ func (m memory) load() (r remembered, ok bool) {
 	return r, valid
 }
 
-// save remembers an endpoint that delivered and our address there, if it is known.
-func (m memory) save(e job.Endpoint, addr netip.Addr) error {
+// save remembers an endpoint that delivered, the number of connections to it,
+// and our address there, if it is known.
+func (m memory) save(e job.Endpoint, addr netip.Addr, connections int) error {
 	if m.dir == "" {
 		return nil
 	}
 	old, _ := m.load()
-	r := remembered{Scheme: e.Scheme, Host: e.Host, Port: e.Port, Address: old.Address}
+	r := remembered{Scheme: e.Scheme, Host: e.Host, Port: e.Port, Address: old.Address, Connections: connections}
 	if addr.IsValid() {
 		r.Address = addr
 	}

@@ -89,9 +89,8 @@ func (r *reporter) feed(p Path, bytes int64) {
 func (r *reporter) pathsNow() []progress.Path {
 	var out []progress.Path
 	if n := r.d.door.open(); n > 0 || r.seen[PathTCP] > 0 {
-		rtt, _ := r.d.door.inspect()
 		out = append(out, progress.Path{
-			Name: progress.PathTCP, Conns: n, Rate: r.paths[PathTCP].Rate(), Bytes: r.seen[PathTCP], RTT: rtt, Loss: -1,
+			Name: progress.PathTCP, Conns: n, Rate: r.paths[PathTCP].Rate(), Bytes: r.seen[PathTCP], RTT: r.d.door.inspect().RTT, Loss: -1,
 		})
 	}
 	if r.seen[PathSSH] > 0 {

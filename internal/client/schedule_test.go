@@ -327,7 +327,7 @@ func TestConnectionCount(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := newCounter(tt.fixed)
+			c := newCounter(tt.fixed, 0)
 			bytes, n := 0.0, c.n
 			for now := time.Duration(0); now < 15*time.Second; now += tick {
 				bytes += tt.rate(n) * 1e6 * tick.Seconds()
@@ -338,10 +338,26 @@ func TestConnectionCount(t *testing.T) {
 			}
 		})
 	}
-	c := newCounter(0)
-	c.lossy(0.02)
+}
+
+func TestALossyLinkGetsAllConnectionsAtOnce(t *testing.T) {
+	ms := time.Millisecond
+	c := newCounter(0, 0)
+	c.disorder(200*ms, 1000, 300, 50*ms) // a queue that overflows once
+	c.disorder(400*ms, 3000, 300, 50*ms)
+	if c.n != firstConns {
+		t.Errorf("%d connections after one burst of losses", c.n)
+	}
+	c.disorder(600*ms, 5000, 500, 50*ms)
+	c.disorder(800*ms, 7000, 700, 50*ms)
 	if n := c.observe(0, 0, 0); n != mostConns {
 		t.Errorf("%d connections on a lossy link", n)
+	}
+	if n := newCounter(0, 27).n; n != 27 {
+		t.Errorf("%d connections where 27 served well", n)
+	}
+	if n := newCounter(0, 1<<30).n; n != mostConns {
+		t.Errorf("a garbled memory led to %d connections", n)
 	}
 }
 

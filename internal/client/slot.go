@@ -95,7 +95,7 @@ func (s *slot) judge(ctx context.Context, err error) time.Duration {
 	case isType[*transport.PinMismatchError](err):
 		d.fail(err)
 		return 0
-	case isType[*transport.UnreachableError](err), isType[*transport.TLSError](err):
+	case isType[*transport.UnreachableError](err), isType[*transport.TLSError](err), isType[*job.Error](err):
 		s.door.unreachable(s, err)
 	}
 	d.c.cfg.Log.Debug("a connection to the public door ended", "error", err)
@@ -135,6 +135,9 @@ func (h *hand) work(ctx context.Context) error {
 		return err
 	}
 	h.ticket = t
+	if !h.known() {
+		return errElsewhere
+	}
 	e, err := d.engine.wait(ctx, present)
 	if err != nil {
 		return err
@@ -151,13 +154,25 @@ func (h *hand) work(ctx context.Context) error {
 	defer stop()
 	for e.ctx.Err() == nil {
 		if err := h.round(e.ctx); err != nil {
-			return h.settle(ctx, err)
+			return h.settle(err)
 		}
 		if h.slot.dismissed.Load() && h.conn.Pending() == 0 || !h.conn.Alive() {
 			return nil
 		}
 	}
 	return nil
+}
+
+// known tells whether the ticket knows the door that the connection leads to,
+// without which the token is not sent. Its path prefix comes from there.
+func (h *hand) known() bool {
+	for _, e := range h.ticket.Endpoints {
+		if sameDoor(e, h.endpoint) {
+			h.endpoint = e
+			return true
+		}
+	}
+	return false
 }
 
 // round fills the pipe with requests and reads one answer.
@@ -224,13 +239,20 @@ func (h *hand) take(off int64, p []byte) (int64, error) {
 // firstBytes is for what is worth knowing once a connection delivers.
 func (o *door) firstBytes(e job.Endpoint) {
 	o.d.report.path(PathTCP, progress.PathUp, "")
-	if o.last.Load() == 0 {
-		o.d.wg.Go(func() { o.remember(e) })
-	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.served = e
 }
 
-func (o *door) remember(e job.Endpoint) {
-	if err := o.d.c.memory.save(e, o.d.access.address(o.ctx)); err != nil {
+// remember keeps what the next run can use, once the file is complete.
+func (o *door) remember() {
+	o.mu.Lock()
+	e := o.served
+	o.mu.Unlock()
+	if e.Host == "" {
+		return
+	}
+	if err := o.d.c.memory.save(e, o.d.access.address(o.ctx), o.count.n); err != nil {
 		o.d.c.cfg.Log.Debug("could not remember the relay's public door", "error", err)
 	}
 }
@@ -265,10 +287,10 @@ func (s *slot) tooOften(ctx context.Context) {
 
 // settle does what an error asks for before a new connection is made: a fresh
 // token, or news of the object.
-func (h *hand) settle(ctx context.Context, err error) error {
-	d := h.slot.door.d
+func (h *hand) settle(err error) error {
+	d, ctx := h.slot.door.d, h.engine.ctx // so that nobody waits who stands in the way of a new object
 	switch {
-	case ctx.Err() != nil || h.engine.ctx.Err() != nil:
+	case ctx.Err() != nil:
 		return nil
 	case isType[*transport.RefusedError](err):
 		if rerr := d.access.renew(ctx, h.ticket.Token); rerr != nil {

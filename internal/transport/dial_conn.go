@@ -53,8 +53,9 @@ func pending(conn net.Conn) int {
 
 // Socket is what the kernel knows of a connection.
 type Socket struct {
-	RTT       time.Duration // smoothed; 0: not known
-	Reordered float64       // share of received segments that came out of order, which is what loss looks like from here; negative: not known
+	RTT        time.Duration // 0: not known
+	Segments   int64         // received with data; 0: not known
+	Disordered int64         // of these, out of order, which is what loss looks like from here
 }
 
 // Inspect asks the kernel about a connection that Dial made. Where it does not
@@ -72,7 +73,7 @@ func Inspect(conn net.Conn) Socket {
 			return inspect(raw)
 		}
 	}
-	return Socket{Reordered: -1}
+	return Socket{}
 }
 
 // broken reports whether err is the other side or the network ending a

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inspect reads TCP_INFO. The receiver's own RTT estimate is used once there is
-// one, since the sender's smoothed one only knows of this side's few packets.
+// inspect reads TCP_INFO. The least round trip is told, since a smoothed one
+// would count the queue that the transfer itself makes.
 func inspect(raw syscall.RawConn) Socket {
-	s := Socket{Reordered: -1}
+	var s Socket
 	_ = raw.Control(func(fd uintptr) { // fails only on a closed connection, which has nothing to tell
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err != nil {
@@ -20,9 +20,7 @@ func inspect(raw syscall.RawConn) Socket {
 		if m := time.Duration(info.Min_rtt) * time.Microsecond; m > 0 && m < s.RTT {
 			s.RTT = m
 		}
-		if info.Data_segs_in > 0 {
-			s.Reordered = float64(info.Rcv_ooopack) / float64(info.Data_segs_in)
-		}
+		s.Segments, s.Disordered = int64(info.Data_segs_in), int64(info.Rcv_ooopack)
 	})
 	return s
 }

@@ -4,4 +4,4 @@ package transport
 
 import "syscall"
 
-func inspect(syscall.RawConn) Socket { return Socket{Reordered: -1} }
+func inspect(syscall.RawConn) Socket { return Socket{} }
