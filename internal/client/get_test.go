@@ -357,6 +357,38 @@ func TestObjectChanges(t *testing.T) {
 	}
 }
 
+// What went to a pipe can't be taken back: a change is an error there, and no
+// byte of the new version follows one of the old.
+func TestObjectChangesUnderAPipe(t *testing.T) {
+	r := newFakeRelay(t, 4<<20)
+	old := r.body
+	r.received = 2 << 20
+	var out bytes.Buffer
+	var once sync.Once
+	change := func() {
+		r.set(func() {
+			r.body, r.object = randomBytes(99, 5<<20), job.NewID()
+			r.received = len(r.body)
+		})
+	}
+	req := request(t.TempDir())
+	req.Stdout = writerFunc(func(p []byte) (int, error) {
+		once.Do(change)
+		return out.Write(p)
+	})
+	_, err := newTestClient(t, r, nil).Get(t.Context(), req)
+	if !errors.Is(err, &job.Error{Code: job.CodeOriginProto}) {
+		t.Fatalf("got %v", err)
+	}
+	if !bytes.HasPrefix(old, out.Bytes()) {
+		t.Fatalf("%d bytes of two versions were written", out.Len())
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
 // The origin answers 404, or keeps failing.
 func TestOriginFails(t *testing.T) {
 	r := newFakeRelay(t, 1<<20)

@@ -378,3 +378,44 @@ func TestMeter(t *testing.T) {
 	}
 	m.start(8 * time.Second)
 }
+
+func TestAnAnswerThatIsShorterThanAsked(t *testing.T) {
+	m := newSimulation(1 << 20)
+	w := m.s.join(0, PathTCP, 0)
+	p := m.s.assign(0, w)
+	whole := p.Span
+	m.s.arrived(0, w, whole.Start, 1000)
+	if rest := m.s.finished(w); !rest {
+		t.Error("nobody would be woken for the rest")
+	}
+	m.checkBytes(t)
+	if p = m.s.assign(0, w); p == nil || p.Start != whole.Start+1000 {
+		t.Fatalf("next is %v", p)
+	}
+}
+
+// Whatever the estimates say, only so many bytes are asked for twice.
+func TestDuplicatesHaveABudget(t *testing.T) {
+	const size = 64 << 20
+	m := newSimulation(size)
+	for m.s.free.Len() > 0 { // all is asked for by workers that will never bring any
+		w := m.s.join(0, PathTCP, time.Millisecond)
+		for m.s.assign(0, w) != nil {
+		}
+	}
+	var twice int64
+	for i := range 4000 {
+		now := time.Duration(i) * time.Second
+		w := m.s.join(now, PathTCP, time.Millisecond)
+		w.meter.start(now - time.Second)
+		w.meter.add(now, 1<<20) // it looks promising
+		for p := m.s.assign(now, w); p != nil; p = m.s.assign(now, w) {
+			twice += p.Len()
+		}
+		m.s.leave(w)
+	}
+	if twice == 0 || twice > max(8<<20, size/8) {
+		t.Errorf("%d bytes were asked for again", twice)
+	}
+	m.checkBytes(t)
+}
