@@ -150,7 +150,7 @@ func (s *sshd) config(target string) Config {
 // sharing is config with a control directory; its master ends with the test.
 func (s *sshd) sharing(target string) Config {
 	cfg := s.config(target)
-	cfg.ControlDir = shortDir(s.t)
+	cfg.ControlDir = filepath.Join(shortDir(s.t), "a %h") // ssh expands and splits
 	s.t.Cleanup(func() { stopMaster(s.t, cfg) })
 	return cfg
 }
