@@ -54,7 +54,7 @@ func open(t *testing.T, cfg Config) (*Tunnel, *http.Client) {
 		tr.CloseIdleConnections()
 		closeTunnel(t, tunnel)
 	})
-	return tunnel, &http.Client{Transport: tr}
+	return tunnel, &http.Client{Transport: tr, Timeout: 30 * time.Second}
 }
 
 func closeTunnel(t *testing.T, tunnel *Tunnel) {
@@ -103,6 +103,7 @@ func mustFail(t *testing.T, cfg Config, kind Kind, words ...string) {
 	tunnel, err := Dial(t.Context(), cfg)
 	if err == nil {
 		defer closeTunnel(t, tunnel)
+		_ = tunnel.SetDeadline(time.Now().Add(30 * time.Second))
 		_, err = tunnel.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"))
 		if err == nil {
 			_, err = tunnel.Read(make([]byte, 1))

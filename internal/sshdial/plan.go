@@ -136,7 +136,13 @@ func (p *plan) sharedUnless(alone bool) []string {
 // masterStands tells whether a shared connection will carry the next ssh. The
 // socket's listener answers even while the network behind it is dead.
 func (p *plan) masterStands() bool {
-	return p.sharing != sharingNone && !strings.Contains(p.socket, "%") && socketAnswers(p.socket)
+	switch p.sharing {
+	case sharingOurs:
+		return socketAnswers(p.socket)
+	case sharingUsers: // older releases of ssh show the path as it is written
+		return !strings.Contains(p.socket, "%") && socketAnswers(p.socket)
+	}
+	return false
 }
 
 func socketAnswers(path string) bool {
