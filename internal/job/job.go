@@ -29,7 +29,7 @@ func Chunks(size int64) int {
 	if size <= 0 {
 		return 0
 	}
-	return int((size + ChunkSize - 1) / ChunkSize)
+	return int((size-1)/ChunkSize + 1)
 }
 
 // ID names a job or an object: 26 lower-case base32 characters, 128 random
@@ -109,7 +109,7 @@ type Object struct {
 // StrongValidator returns the ETag if it is strong, else "". Only a strong
 // one may go into If-Range (RFC 9110, section 13.1.5).
 func (o *Object) StrongValidator() string {
-	if strings.HasPrefix(o.ETag, `"`) && len(o.ETag) > 2 {
+	if len(o.ETag) > 2 && strings.HasPrefix(o.ETag, `"`) && strings.HasSuffix(o.ETag, `"`) {
 		return o.ETag
 	}
 	return ""

@@ -21,28 +21,41 @@ var reserved = map[string]bool{
 	"com6": true, "com7": true, "com8": true, "com9": true,
 	"lpt0": true, "lpt1": true, "lpt2": true, "lpt3": true, "lpt4": true, "lpt5": true,
 	"lpt6": true, "lpt7": true, "lpt8": true, "lpt9": true,
+	"com¹": true, "com²": true, "com³": true, "lpt¹": true, "lpt²": true, "lpt³": true,
 }
 
 // SafeName turns a name that somebody else chose (a URL's last segment, a
 // Content-Disposition) into one that is safe as a file name on Linux, macOS and
 // Windows: one path element of at most 200 bytes, valid UTF-8, without control
-// or bidirectional-override characters, not hidden, not a device and not
-// starting with a dash. It never returns an empty string, and applying it twice changes nothing.
+// or bidirectional-override characters, not hidden, not a device, not starting
+// with a dash and without blanks at its ends. It never returns an empty string,
+// and applying it twice changes nothing.
 func SafeName(s string) string {
 	s = strings.ToValidUTF8(s, "_")
 	s = path.Base(strings.ReplaceAll(s, `\`, "/"))
-	s = strings.Map(safeRune, s)
-	s = strings.TrimLeft(s, " .-~")
-	s = truncate(s, maxName)
-	s = strings.TrimRight(s, " .")
-	if s == "" || strings.Trim(s, "_") == "" {
+	s = trim(strings.Map(safeRune, s))
+	s = trim(truncate(s, maxName))
+	if strings.Trim(s, "_") == "" {
 		return DefaultName
 	}
-	stem, _, _ := strings.Cut(s, ".")
-	if reserved[strings.ToLower(strings.TrimRight(stem, " "))] {
-		s = "_" + s
+	if isDevice(s) {
+		s = trim("_" + truncate(s, maxName-1))
 	}
 	return s
+}
+
+// trim takes away what must not stand at the start (dots hide a file, a dash
+// makes it an option, a tilde a home directory) and what Windows drops at the end.
+func trim(s string) string {
+	s = strings.TrimLeftFunc(s, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(".-~", r) })
+	return strings.TrimRightFunc(s, func(r rune) bool { return unicode.IsSpace(r) || r == '.' })
+}
+
+// isDevice reports whether Windows would open a device instead of a file; it
+// looks at what stands before the first dot, without blanks.
+func isDevice(s string) bool {
+	stem, _, _ := strings.Cut(s, ".")
+	return reserved[strings.ToLower(strings.TrimRight(stem, " "))]
 }
 
 func safeRune(r rune) rune {
@@ -56,18 +69,27 @@ func safeRune(r rune) rune {
 }
 
 // truncate shortens s to at most n bytes, at a rune's edge, and keeps a short
-// ending such as .tar.gz.
+// ending such as .iso or .tar.gz.
 func truncate(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	ext := ""
-	if i := strings.LastIndexByte(s, '.'); i > 0 && len(s)-i <= 16 {
-		ext = s[i:]
-	}
+	ext := ending(s)
 	head := s[:n-len(ext)]
 	for len(head) > 0 && !utf8.ValidString(head) {
 		head = head[:len(head)-1]
 	}
 	return head + ext
+}
+
+// ending returns the ending of a name with its dot, "" if it has none or a long one.
+func ending(s string) string {
+	i := strings.LastIndexByte(s, '.')
+	if i <= 0 || len(s)-i > 16 {
+		return ""
+	}
+	if stem := s[:i]; strings.HasSuffix(stem, ".tar") {
+		i -= len(".tar")
+	}
+	return s[i:]
 }

@@ -3,9 +3,13 @@ package job
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Field is one header line for the origin.
@@ -40,52 +44,66 @@ func (r *Request) Parse() (*url.URL, error) {
 }
 
 func parseURL(s string) (*url.URL, error) {
+	const hint = "write it as https://host/path"
 	u, err := url.Parse(s)
 	if err != nil {
-		return nil, Errorf(CodeBadURL, "this is not a URL: %q", s).WithHint("write it as https://host/path")
+		return nil, Errorf(CodeBadURL, "this is not a URL: %s", quoteURL(s)).WithHint(hint)
 	}
 	if u.Scheme != "http" && u.Scheme != "https" {
 		return nil, Errorf(CodeBadURL, "JumpGet can't fetch %q URLs", u.Scheme).WithHint("use an http:// or https:// URL")
 	}
 	if u.Hostname() == "" {
-		return nil, Errorf(CodeBadURL, "the URL %q names no host", s).WithHint("write it as https://host/path")
+		return nil, Errorf(CodeBadURL, "the URL %s names no host", quoteURL(s)).WithHint(hint)
 	}
 	return u, nil
 }
 
+// quoteURL quotes what is no proper URL for an error message, which may end in
+// a log: what may hold a password is not told.
+func quoteURL(s string) string {
+	if strings.Contains(s, "@") {
+		return "(not shown, since it may hold a password)"
+	}
+	return strconv.Quote(s)
+}
+
 func validField(f Field) bool {
-	return f.Name != "" && !strings.ContainsAny(f.Name, " \t\r\n:") && !strings.ContainsAny(f.Value, "\r\n\x00")
+	return httpguts.ValidHeaderFieldName(f.Name) && httpguts.ValidHeaderFieldValue(f.Value)
 }
 
 // Private reports whether the request carries somebody's credentials or
 // anything else that may change what the origin answers. What it brings is its
 // owner's alone.
 func (r *Request) Private() bool {
-	u, err := url.Parse(r.URL)
-	return len(r.Header) > 0 || r.Username != "" || r.Password != "" || (err == nil && u.User != nil)
+	return len(r.Header) > 0 || r.Username != "" || r.Password != "" || hasUser(r.URL) || slices.ContainsFunc(r.Mirrors, hasUser)
 }
 
-// Key tells which requests may share one object: those with equal keys. A
-// private request's key covers its owner and every header, so it is never
-// shared across users. The key is a hash and gives nothing away.
+func hasUser(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.User != nil
+}
+
+// Key tells which requests may share one object: those with equal keys. It
+// covers the mirrors, or else one user could put a mirror of their own in
+// another's way; a private request's key also covers its owner and every header,
+// so it is never shared across users. The key is a hash and gives nothing away.
 func (r *Request) Key(owner string) string {
 	h := sha256.New()
-	part := func(s string) {
-		h.Write([]byte(s))
-		h.Write([]byte{0})
+	part := func(parts ...string) {
+		for _, s := range parts {
+			_, _ = fmt.Fprintf(h, "%d:%s,", len(s), s) // a hash never fails
+		}
 	}
 	part(r.URL)
+	part(r.Mirrors...)
 	if r.Private() {
-		part(owner)
-		part(r.Username)
-		part(r.Password)
+		part("private", owner, r.Username, r.Password)
 		fields := slices.Clone(r.Header)
 		slices.SortStableFunc(fields, func(a, b Field) int {
 			return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
 		})
 		for _, f := range fields {
-			part(strings.ToLower(f.Name))
-			part(f.Value)
+			part(strings.ToLower(f.Name), f.Value)
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
@@ -95,7 +113,7 @@ func (r *Request) Key(owner string) string {
 // so it still names the file; show it to the job's owner alone.
 func StripUser(s string) string {
 	u, err := url.Parse(s)
-	if err != nil {
+	if err != nil || u.Opaque != "" { // an opaque one may hold a password anywhere
 		return "(unreadable URL)"
 	}
 	u.User = nil
@@ -106,7 +124,7 @@ func StripUser(s string) string {
 // password, fragment and the query, which so often holds a signature.
 func LogURL(s string) string {
 	u, err := url.Parse(s)
-	if err != nil {
+	if err != nil || u.Opaque != "" { // an opaque one may hold a password anywhere
 		return "(unreadable URL)"
 	}
 	u.User, u.Fragment, u.RawFragment = nil, "", ""
