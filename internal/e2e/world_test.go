@@ -24,7 +24,7 @@ import (
 )
 
 // asProgram in the environment makes the test binary the program.
-const asProgram = "JUMPGET_E2E_PROGRAM"
+const asProgram = "E2E_JUMPGET_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) == "" {

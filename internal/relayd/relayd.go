@@ -1,59 +1,248 @@
-// Package relayd puts a whole relay together: store, bodies, origin, doors and
-// the optional ssh endpoint, from one set of options. The commands serve and
-// try and the end-to-end tests all run this.
 package relayd
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
-	"time"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/gofrs/flock"
+
+	"github.com/jumpget/jumpget/internal/access"
+	"github.com/jumpget/jumpget/internal/blob"
+	"github.com/jumpget/jumpget/internal/httpd"
+	"github.com/jumpget/jumpget/internal/job"
+	"github.com/jumpget/jumpget/internal/origin"
+	"github.com/jumpget/jumpget/internal/relay"
+	"github.com/jumpget/jumpget/internal/sshend"
+	"github.com/jumpget/jumpget/internal/store"
+	"github.com/jumpget/jumpget/internal/transport"
 )
 
-// Off as an address or port switches that door off.
-const Off = "off"
-
-// Options are the settings of a relay. The zero value of each field is
-// documented; only DataDir is required.
-type Options struct {
-	DataDir string // where everything is kept; made with mode 0700 if missing
-
-	LocalAddr   string // host:port of the local API; "": 127.0.0.1:4100; Off: none; port 0: any free one
-	LocalSocket string // path of its Unix socket; "": api.sock in DataDir; Off: none (always so on Windows)
-	LocalSecret string // asked for as a bearer on the TCP port; "": none
-
-	PublicAddr string // host:port of the public door; "": :3100; port 0: any free one
-	PublicURL  string // as clients reach the public door; "": the host they reach by ssh
-
-	SSHListen      string // host:port of the relay's own ssh endpoint; "": none
-	AuthorizedKeys string // its authorized_keys file; "": authorized_keys in DataDir
-
-	Retain              time.Duration  // how long a file is kept; 0: 12 h
-	Quota               int64          // bytes of all bodies; 0: no quota
-	MaxFile             int64          // bytes of one file; 0: no cap but the quota and the disk
-	Fetches             int            // fetches at once; 0: 8
-	AllowPrivateOrigins []netip.Prefix // private addresses that origins may have; empty: none
-	TrustedProxies      []netip.Prefix // whose X-Forwarded-For is believed; empty: none
-
-	Version string           // of the program, told in the status; "": "unknown"
-	Log     *slog.Logger     // nil: nothing is logged
-	Ready   func(Addresses)  // called once, when every door is open; may be nil
-	Clock   func() time.Time // nil: time.Now
-}
-
-// Addresses tells where a running relay listens.
-type Addresses struct {
-	Local  netip.AddrPort // the local API's TCP port; invalid: off
-	Socket string         // the local API's Unix socket; "": off
-	Public netip.AddrPort // the public door
-	SSH    netip.AddrPort // the ssh endpoint; invalid: off
-	// SSHHostKey is the endpoint's public host key in authorized_keys form,
-	// fit for a known_hosts line; "" if the endpoint is off.
-	SSHHostKey string
-	Pin        string // of the public door's certificate
-}
+// What stands in the data directory, beside the certificate and the host key.
+const (
+	lockFile     = "lock"
+	databaseFile = "jumpget.db"
+	bodiesDir    = "bodies"
+	socketFile   = "api.sock"
+	hostKeyFile  = "ssh_host_ed25519_key"
+	keysFile     = "authorized_keys"
+)
 
 // Run runs a relay until ctx ends and then shuts it down: streams are told,
 // requests under way get a few seconds, fetches are left to be resumed by the
 // next start. It returns nil after a clean shutdown.
-func Run(ctx context.Context, opts Options) error { return nil }
+func Run(ctx context.Context, opts Options) (err error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return err
+	}
+	d := &daemon{opts: o, log: o.Log}
+	defer func() { err = errors.Join(err, d.close()) }()
+	for _, step := range []func(context.Context) error{d.lock, d.identify, d.listen, d.start} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return d.serve(ctx)
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.DataDir == "" {
+		return o, job.Errorf(job.CodeBadRequest, "no data directory is known").WithHint("name one with --data-dir")
+	}
+	o.LocalAddr = cmp.Or(o.LocalAddr, "127.0.0.1:4100")
+	o.LocalSocket = cmp.Or(o.LocalSocket, filepath.Join(o.DataDir, socketFile))
+	if runtime.GOOS == "windows" {
+		o.LocalSocket = Off
+	}
+	o.PublicAddr = cmp.Or(o.PublicAddr, ":3100")
+	o.AuthorizedKeys = cmp.Or(o.AuthorizedKeys, filepath.Join(o.DataDir, keysFile))
+	o.Version = cmp.Or(o.Version, "unknown")
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Ready == nil {
+		o.Ready = func(Addresses) {}
+	}
+	return o, nil
+}
+
+// daemon is a relay under construction, or running.
+type daemon struct {
+	opts    Options
+	log     *slog.Logger
+	closers []func() error // in the order in which things were opened
+
+	cert      tls.Certificate
+	pin       string
+	endpoints []job.Endpoint
+	bbr       bool
+	doors     doors
+
+	relay  *relay.Relay
+	local  *httpd.Local
+	public *httpd.Public
+	ssh    *sshend.Server // nil: off
+}
+
+func (d *daemon) later(f func() error) { d.closers = append(d.closers, f) }
+
+// close undoes what has been opened, last first.
+func (d *daemon) close() error {
+	var errs []error
+	for len(d.closers) > 0 {
+		last := len(d.closers) - 1
+		errs = append(errs, d.closers[last]())
+		d.closers = d.closers[:last]
+	}
+	return errors.Join(errs...)
+}
+
+// lock makes the data directory and takes it for this process alone: a second
+// relay would remove the first one's bodies as unknown.
+func (d *daemon) lock(context.Context) error {
+	dir := d.opts.DataDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return unusable(dir, err)
+	}
+	l := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
+	held, err := l.TryLock()
+	switch {
+	case err != nil:
+		return unusable(dir, err)
+	case !held:
+		return job.Errorf(job.CodeUnavailable, "another relay already uses %s", dir).
+			WithHint("stop it first, or give this one another --data-dir")
+	}
+	d.later(l.Unlock)
+	return nil
+}
+
+func unusable(dir string, err error) error {
+	hint := "name another with --data-dir"
+	if errors.Is(err, fs.ErrPermission) {
+		hint = "make it belong to the user that runs the relay, or name another with --data-dir"
+	}
+	return job.Errorf(job.CodeDisk, "the data directory can't be used: %w", err).WithHint("%s", hint)
+}
+
+// identify loads what clients know the relay by.
+func (d *daemon) identify(context.Context) (err error) {
+	d.cert, d.pin, err = transport.LoadOrCreateCert(d.opts.DataDir)
+	return err
+}
+
+// start opens the store, recovers what an earlier process left and makes the
+// servers for the open doors.
+func (d *daemon) start(ctx context.Context) error {
+	o := d.opts
+	if err := d.startRelay(ctx); err != nil {
+		return err
+	}
+	proxies := access.NewProxies(o.TrustedProxies)
+	d.public = httpd.NewPublic(httpd.PublicConfig{
+		Bodies: d.relay, TLS: transport.ServerTLS(d.cert), Proxies: proxies,
+		Plain: d.endpoints[0].Scheme == "http", Log: d.log,
+	})
+	d.local = httpd.NewLocal(httpd.LocalConfig{
+		Jobs: d.relay, Secret: o.LocalSecret, Version: o.Version, BBR: d.bbr, Clock: o.Clock, Log: d.log,
+	})
+	return d.startSSH()
+}
+
+func (d *daemon) startRelay(ctx context.Context) error {
+	o := d.opts
+	db, err := store.Open(ctx, filepath.Join(o.DataDir, databaseFile), o.Clock)
+	if err != nil {
+		return err
+	}
+	d.later(db.Close)
+	bodies, err := blob.NewDisk(filepath.Join(o.DataDir, bodiesDir))
+	if err != nil {
+		return unusable(o.DataDir, err)
+	}
+	d.later(bodies.Close)
+	fetcher := origin.New(origin.Config{
+		Guard:   origin.Guard{Allow: o.AllowPrivateOrigins},
+		MaxSize: o.MaxFile, UserAgent: "jumpget/" + o.Version,
+	})
+	d.later(func() error { fetcher.Close(); return nil })
+	d.relay, err = relay.New(ctx, relay.Config{
+		Store: db, Blobs: bodies, Fetcher: fetcher,
+		Retain: o.Retain, MaxFile: o.MaxFile, Quota: o.Quota, Fetches: o.Fetches,
+		Endpoints: func() []job.Endpoint { return d.endpoints },
+		Clock:     o.Clock, Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.later(func() error { d.relay.Close(); return nil })
+	return nil
+}
+
+func (d *daemon) startSSH() (err error) {
+	if d.doors.ssh == nil {
+		return nil
+	}
+	socket := d.opts.LocalSocket
+	if socket == Off {
+		socket = ""
+	}
+	d.ssh, err = sshend.New(sshend.Config{
+		HostKey:        filepath.Join(d.opts.DataDir, hostKeyFile),
+		AuthorizedKeys: d.opts.AuthorizedKeys,
+		Serve:          d.serveChannel,
+		LocalPort:      int(portOf(d.doors.local)),
+		LocalSocket:    socket,
+		Logger:         d.log,
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return job.Errorf(job.CodeBadRequest, "the ssh endpoint lets nobody in: %w", err).
+			WithHint("put the public keys of those who may come into %s, one a line", d.opts.AuthorizedKeys)
+	}
+	if err != nil {
+		return fmt.Errorf("start the ssh endpoint: %w", err)
+	}
+	return nil
+}
+
+// addresses tells where the open doors are.
+func (d *daemon) addresses() Addresses {
+	a := Addresses{Public: addrOf(d.doors.public), Pin: d.pin}
+	if d.doors.local != nil {
+		a.Local = addrOf(d.doors.local)
+	}
+	if d.doors.socket != nil {
+		a.Socket = d.opts.LocalSocket
+	}
+	if d.ssh != nil {
+		a.SSH, a.SSHHostKey = addrOf(d.doors.ssh), d.ssh.HostKey()
+	}
+	return a
+}
+
+// publicEndpoints says how clients reach the public door, most wanted first.
+func publicEndpoints(publicURL, pin string, port uint16, proxies []netip.Prefix) ([]job.Endpoint, error) {
+	if publicURL == "" {
+		return []job.Endpoint{{Scheme: "https", Port: int(port), Pin: pin}}, nil
+	}
+	e, err := parseEndpoint(publicURL)
+	if err != nil {
+		return nil, job.Errorf(job.CodeBadRequest, "the public URL %q can't be used: %w", publicURL, err).
+			WithHint("write it as https://host:port, or http://host:port for plaintext")
+	}
+	// Behind a proxy the certificate is the proxy's, and the system's trust
+	// store decides; without one it is ours, whatever name leads to it.
+	if e.Scheme == "https" && len(proxies) == 0 {
+		e.Pin = pin
+	}
+	return []job.Endpoint{e}, nil
+}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -84,6 +85,11 @@ func New(cfg Config) (*Server, error) {
 
 // Fingerprint is the host key's, as ssh shows it: "SHA256:...".
 func (s *Server) Fingerprint() string { return ssh.FingerprintSHA256(s.key.PublicKey()) }
+
+// HostKey is the public host key in authorized_keys form, without a newline.
+func (s *Server) HostKey() string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(s.key.PublicKey())))
+}
 
 // KnownHosts is the host key as a known_hosts line for an address "host:port".
 func (s *Server) KnownHosts(addr string) string {
