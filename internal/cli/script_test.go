@@ -82,7 +82,7 @@ func scriptOrigin(t *testing.T) *origintest.Server {
 		origintest.File{Path: "/nolength", Size: 2 << 20, Seed: 4, Faults: []origintest.Fault{origintest.HTTP10()}},
 		origintest.File{Path: "/login.bin", Data: []byte("secret\n"), User: "anna", Password: "pass:word"},
 		origintest.File{Path: "/cookie.bin", Data: []byte("cookie\n"), Cookie: "session=abc"},
-		origintest.File{Path: "/hostile", Data: []byte("x\n"), Disposition: "attachment; filename=\"../../-rf\u202e\x1b[31m.txt\""},
+		origintest.File{Path: "/hostile", Data: []byte("x\n"), Disposition: "attachment; filename*=UTF-8''..%2F..%2F-rf%E2%80%AE%1B%5B31m.txt"},
 		origintest.File{Path: "/broken", Data: []byte("x\n"), Faults: []origintest.Fault{origintest.Status(500)}},
 	)
 }

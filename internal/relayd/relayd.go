@@ -48,6 +48,9 @@ func Run(ctx context.Context, opts Options) (err error) {
 	defer func() { err = errors.Join(err, d.close()) }()
 	for _, step := range []func(context.Context) error{d.lock, d.identify, d.listen, d.start} {
 		if err := step(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil // stopped before it was up, and nothing is lost
+			}
 			return err
 		}
 	}
