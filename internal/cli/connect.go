@@ -97,9 +97,9 @@ func (a *app) network() string {
 	return "tcp"
 }
 
-// withClient runs f with a client and closes it.
-func (a *app) withClient(report progress.Reporter, f func(*client.Client) error) error {
-	c, err := a.client(report)
+// withClient runs f with a client that reports no progress, and closes it.
+func (a *app) withClient(f func(*client.Client) error) error {
+	c, err := a.client(nil)
 	if err != nil {
 		return err
 	}

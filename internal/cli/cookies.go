@@ -19,7 +19,7 @@ import (
 // wget and curl write, into a jar. The jar decides which cookie goes to which
 // URL.
 func loadCookies(name string) (http.CookieJar, error) {
-	f, err := os.Open(name) //nolint:gosec // the user names the file
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("opening the cookie file: %w", err)
 	}
@@ -70,7 +70,9 @@ func parseCookie(line string) (*url.URL, *http.Cookie, error) {
 	if host == "" || f[5] == "" {
 		return nil, nil, fmt.Errorf("the domain or the name is empty")
 	}
-	c := &http.Cookie{Name: f[5], Value: f[6], Path: f[2], Secure: strings.EqualFold(f[3], "TRUE")}
+	c := &http.Cookie{ //nolint:gosec // one read from a file, as it is; it is never set
+		Name: f[5], Value: f[6], Path: f[2], Secure: strings.EqualFold(f[3], "TRUE"),
+	}
 	if strings.EqualFold(f[1], "TRUE") {
 		c.Domain = host
 	}

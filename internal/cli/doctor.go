@@ -105,16 +105,16 @@ func (e *examination) examine(ctx context.Context) error {
 	if host, err := sshdial.Resolve(ctx, ssh); err == nil {
 		e.ok("name", "%s is %s, port %d%s", ssh.Host, host.Hostname, host.Port, jumpText(host.ProxyJump))
 	}
-	return e.app.withClient(nil, func(c *client.Client) error {
+	return e.app.withClient(func(c *client.Client) error {
 		begin := time.Now()
-		status, err := c.Status(ctx)
-		if err != nil {
+		if _, err := c.Status(ctx); err != nil {
 			e.bad(ctx, "ssh", err)
 			return nil // it has been told
 		}
 		cold := time.Since(begin)
 		begin = time.Now()
-		if status, err = c.Status(ctx); err != nil {
+		status, err := c.Status(ctx)
+		if err != nil {
 			e.bad(ctx, "relay", err)
 			return nil
 		}

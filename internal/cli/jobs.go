@@ -23,7 +23,7 @@ func (a *app) lsCommand() *cobra.Command {
 		Args:              args(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: a.completeJobs,
 		RunE: a.withConfig(func(ctx context.Context, args []string) error {
-			return a.withClient(nil, func(c *client.Client) error {
+			return a.withClient(func(c *client.Client) error {
 				if len(args) == 1 {
 					return a.showJob(ctx, c, args[0])
 				}
@@ -86,7 +86,7 @@ func (a *app) extendCommand() *cobra.Command {
 
 // eachJob calls f for each of the jobs named, until one fails.
 func (a *app) eachJob(ctx context.Context, names []string, f func(*client.Client, job.ID) error) error {
-	return a.withClient(nil, func(c *client.Client) error {
+	return a.withClient(func(c *client.Client) error {
 		for _, name := range names {
 			id, err := findJob(ctx, c, name)
 			if err != nil {

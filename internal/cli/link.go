@@ -22,7 +22,7 @@ nothing: the address that it is used from has to be granted too, see
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeJobs,
 		RunE: a.withConfig(func(ctx context.Context, args []string) error {
-			return a.withClient(nil, func(c *client.Client) error { return a.link(ctx, c, args[0]) })
+			return a.withClient(func(c *client.Client) error { return a.link(ctx, c, args[0]) })
 		}),
 	})
 }
@@ -70,7 +70,7 @@ func (a *app) allowCommand() *cobra.Command {
 			if err != nil || addr.Zone() != "" {
 				return usagef("%q is not an address", args[len(args)-1]).withHint("give one like 203.0.113.7 or 2001:db8::7")
 			}
-			return a.withClient(nil, func(c *client.Client) error { return a.allow(ctx, c, args[:len(args)-1], addr.Unmap(), d) })
+			return a.withClient(func(c *client.Client) error { return a.allow(ctx, c, args[:len(args)-1], addr.Unmap(), d) })
 		}),
 	})
 	cmd.Flags().StringVar(&keep, "for", "", "how long: 90m, 12h, 2d (default: as long as the job is kept)")

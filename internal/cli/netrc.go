@@ -32,7 +32,7 @@ func netrcPath(getenv func(string) string) (string, error) {
 // readNetrc returns the login for host in the named file. No file and no entry
 // are no error: --netrc then changes nothing, as in wget.
 func readNetrc(name, host string) (login, bool, error) {
-	b, err := os.ReadFile(name) //nolint:gosec // the user names the file
+	b, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return login{}, false, nil
 	}

@@ -30,7 +30,7 @@ func (a *app) addCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.withClient(nil, func(c *client.Client) error { return a.add(ctx, c, orders) })
+		return a.withClient(func(c *client.Client) error { return a.add(ctx, c, orders) })
 	})
 	return cmd
 }
@@ -91,7 +91,7 @@ func (a *app) pull(ctx context.Context, names []string, out outputFlags) error {
 		return err
 	}
 	var orders []order
-	err = a.withClient(nil, func(c *client.Client) error {
+	err = a.withClient(func(c *client.Client) error {
 		jobs, err := a.wanted(ctx, c, names)
 		for _, j := range jobs {
 			orders = append(orders, order{job: j.ID, req: job.Request{URL: j.URL}, dir: dir, output: out.name, checksums: sums})

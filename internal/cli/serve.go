@@ -83,5 +83,5 @@ func (a *app) logger(format, level string) *slog.Logger {
 	if format == "json" || format != "text" && !terminal {
 		return slog.New(slog.NewJSONHandler(a.proc.Err, &slog.HandlerOptions{Level: l}))
 	}
-	return slog.New(tint.NewHandler(a.proc.Err, &tint.Options{Level: l, TimeFormat: time.DateTime, NoColor: !terminal || !a.cfg.Client.Color}))
+	return slog.New(tint.NewTextHandler(a.proc.Err, &tint.Options{Level: l, TimeFormat: time.DateTime, NoColor: !terminal || !a.cfg.Client.Color}))
 }

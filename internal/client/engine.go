@@ -42,14 +42,6 @@ func (e *engine) close() {
 
 func (e *engine) now() time.Duration { return time.Since(e.start) }
 
-// with runs f under the lock.
-func (e *engine) with(f func(s *scheduler, now time.Duration)) {
-	now := e.now()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	f(e.sched, now)
-}
-
 // more runs f, which may make bytes free, and wakes idle workers.
 func (e *engine) more(f func(s *scheduler)) {
 	e.mu.Lock()

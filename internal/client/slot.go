@@ -40,7 +40,7 @@ func (s *slot) run(ctx context.Context) {
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		if wait := s.judge(ctx, err); wait > 0 {
+		if wait := s.judge(err); wait > 0 {
 			sleep(ctx, wait)
 		}
 	}
@@ -87,7 +87,7 @@ func (o *door) stall(rtt time.Duration) time.Duration {
 
 // judge says how long to wait after an error before the next connection; an
 // error that no new connection can mend ends the download.
-func (s *slot) judge(ctx context.Context, err error) time.Duration {
+func (s *slot) judge(err error) time.Duration {
 	d := s.door.d
 	switch {
 	case s.replaced.Swap(false), errors.Is(err, errElsewhere):

@@ -91,7 +91,7 @@ func (a *answer) send(want ask) error {
 			req.Header.Set("If-Range", want.ifRange)
 		}
 	}
-	resp, err := a.run.target.client.Do(req)
+	resp, err := a.run.target.client.Do(req) //nolint:bodyclose // the answer holds it, and its close closes it
 	if err != nil {
 		return a.run.failureOf(err)
 	}

@@ -1,8 +1,8 @@
 package partial
 
 import (
-	"crypto/md5"
-	"crypto/sha1"
+	"crypto/md5"  //nolint:gosec // the user may have nothing better to compare with
+	"crypto/sha1" //nolint:gosec // likewise
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"

@@ -114,13 +114,13 @@ func (d *daemon) close() error {
 func (d *daemon) lock(context.Context) error {
 	dir := d.opts.DataDir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return unusable(dir, err)
+		return unusable(err)
 	}
 	l := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
 	held, err := l.TryLock()
 	switch {
 	case err != nil:
-		return unusable(dir, err)
+		return unusable(err)
 	case !held:
 		return job.Errorf(job.CodeUnavailable, "another relay already uses %s", dir).
 			WithHint("stop it first, or give this one another --data-dir")
@@ -129,7 +129,7 @@ func (d *daemon) lock(context.Context) error {
 	return nil
 }
 
-func unusable(dir string, err error) error {
+func unusable(err error) error {
 	hint := "name another with --data-dir"
 	if errors.Is(err, fs.ErrPermission) {
 		hint = "make it belong to the user that runs the relay, or name another with --data-dir"
@@ -170,7 +170,7 @@ func (d *daemon) startRelay(ctx context.Context) error {
 	d.later(db.Close)
 	bodies, err := blob.NewDisk(filepath.Join(o.DataDir, bodiesDir))
 	if err != nil {
-		return unusable(o.DataDir, err)
+		return unusable(err)
 	}
 	d.later(bodies.Close)
 	fetcher := origin.New(origin.Config{

@@ -21,26 +21,46 @@ type symptom struct {
 // symptoms are tried in this order. What comes early is said by ssh alone; what
 // comes late may stand in a message that also holds an earlier one.
 var symptoms = []symptom{
-	{re(`REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for \S+ has changed`), HostKeyChanged,
-		"the ssh host key of %s has changed: this may be another machine", ""},
-	{re(`Host key verification failed|No \S+ host key is known for`), HostKeyUnknown,
-		"the ssh host key of %s is not known yet", "connect once by hand and compare the key: ssh "},
-	{re(`Permission denied \(|Too many authentication failures|[Nn]o (more|supported) authentication methods`), AuthRefused,
-		"%s does not accept this login", "try by hand, and name another key with --identity or another user: ssh "},
-	{re(`[Bb]ad configuration option|(?m)^usage: |(unknown|illegal|invalid|unrecognized) option|option requires an argument|bad configuration options|Bad owner or permissions on|Can't open user config file|Bad port|Bad stdio forwarding|contains invalid characters|[Uu]nsupported option|extra arguments at end of line|missing argument\.?\r?$`), BadCommand,
-		"ssh does not accept its options or its config", "look at the ssh command (--ssh) and at ~/.ssh/config"},
-	{re(`Could not resolve hostname|[Nn]ame or service not known|nodename nor servname`), Unreachable,
-		"the name %s is not known", "check the relay's name, and that this machine is online"},
-	{re(`(?m)^(ssh: )?connect to .*Connection refused`), Unreachable,
-		"%s refuses connections on the ssh port", "check the port; is sshd running there?"},
-	{re(`[Tt]imed? ?out|not responding`), Unreachable,
-		"%s did not answer in time", "check that it is up, and that no firewall stands between"},
-	{re(`No route to host|[Nn]etwork is unreachable|Host is down|Network is down`), Unreachable,
-		"there is no way to %s through the network", "check that this machine is online, and the relay's address"},
-	{re(`Unable to negotiate|no matching .* found`), Unreachable,
-		"ssh and the server of %s have no algorithm in common", "update the older one of the two"},
-	{re(`kex_exchange_identification|ssh_exchange_identification|banner exchange|Connection closed by|Connection reset by|Connection to \S+ closed`), Unreachable,
-		"%s closed the connection before the login", "check the port and any jump host; the server may also be overloaded or block this address"},
+	{
+		re(`REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for \S+ has changed`), HostKeyChanged,
+		"the ssh host key of %s has changed: this may be another machine", "",
+	},
+	{
+		re(`Host key verification failed|No \S+ host key is known for`), HostKeyUnknown,
+		"the ssh host key of %s is not known yet", "connect once by hand and compare the key: ssh ",
+	},
+	{
+		re(`Permission denied \(|Too many authentication failures|[Nn]o (more|supported) authentication methods`), AuthRefused,
+		"%s does not accept this login", "try by hand, and name another key with --identity or another user: ssh ",
+	},
+	{
+		re(`[Bb]ad configuration option|(?m)^usage: |(unknown|illegal|invalid|unrecognized) option|option requires an argument|bad configuration options|Bad owner or permissions on|Can't open user config file|Bad port|Bad stdio forwarding|contains invalid characters|[Uu]nsupported option|extra arguments at end of line|missing argument\.?\r?$`), BadCommand,
+		"ssh does not accept its options or its config", "look at the ssh command (--ssh) and at ~/.ssh/config",
+	},
+	{
+		re(`Could not resolve hostname|[Nn]ame or service not known|nodename nor servname`), Unreachable,
+		"the name %s is not known", "check the relay's name, and that this machine is online",
+	},
+	{
+		re(`(?m)^(ssh: )?connect to .*Connection refused`), Unreachable,
+		"%s refuses connections on the ssh port", "check the port; is sshd running there?",
+	},
+	{
+		re(`[Tt]imed? ?out|not responding`), Unreachable,
+		"%s did not answer in time", "check that it is up, and that no firewall stands between",
+	},
+	{
+		re(`No route to host|[Nn]etwork is unreachable|Host is down|Network is down`), Unreachable,
+		"there is no way to %s through the network", "check that this machine is online, and the relay's address",
+	},
+	{
+		re(`Unable to negotiate|no matching .* found`), Unreachable,
+		"ssh and the server of %s have no algorithm in common", "update the older one of the two",
+	},
+	{
+		re(`kex_exchange_identification|ssh_exchange_identification|banner exchange|Connection closed by|Connection reset by|Connection to \S+ closed`), Unreachable,
+		"%s closed the connection before the login", "check the port and any jump host; the server may also be overloaded or block this address",
+	},
 }
 
 func re(pattern string) *regexp.Regexp { return regexp.MustCompile(pattern) }

@@ -57,7 +57,7 @@ func makePrivate(dir string) bool {
 	if !ok || int(stat.Uid) != os.Getuid() {
 		return false
 	}
-	return info.Mode().Perm() == 0o700 || os.Chmod(dir, 0o700) == nil
+	return info.Mode().Perm() == 0o700 || os.Chmod(dir, 0o700) == nil //nolint:gosec // a directory needs its x
 }
 
 // terminate lets ssh end in order: in the middle of a password prompt it

@@ -146,7 +146,8 @@ func (p *plan) masterStands() bool {
 }
 
 func socketAnswers(path string) bool {
-	c, err := net.DialTimeout("unix", path, time.Second)
+	d := net.Dialer{Timeout: time.Second}
+	c, err := d.Dial("unix", path)
 	if err != nil {
 		return false
 	}

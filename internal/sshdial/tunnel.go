@@ -159,7 +159,7 @@ func (t *Tunnel) Write(b []byte) (int, error) {
 
 // writeError is what a Write returns where a Read would return err.
 func writeError(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrClosedPipe
 	}
 	return err

@@ -107,9 +107,18 @@ func TestHostileDestinations(t *testing.T) {
 		}
 	}
 	for _, cfg := range []Config{
-		{}, {Host: "-v"}, {Host: "vps", User: "-v"}, {Host: "vps", Port: -1}, {Host: "vps", Port: 65536},
-		{Host: "vps", Target: "-v"}, {Host: "vps", Target: "nowhere"}, {Host: "vps", Target: "-v:80"},
-		{Host: "vps", Target: "127.0.0.1:0"}, {Host: "vps", Target: ":4100"}, {Host: "vps", Command: "'"}, {Host: "vps", Command: " "},
+		{},
+		{Host: "-v"},
+		{Host: "vps", User: "-v"},
+		{Host: "vps", Port: -1},
+		{Host: "vps", Port: 65536},
+		{Host: "vps", Target: "-v"},
+		{Host: "vps", Target: "nowhere"},
+		{Host: "vps", Target: "-v:80"},
+		{Host: "vps", Target: "127.0.0.1:0"},
+		{Host: "vps", Target: ":4100"},
+		{Host: "vps", Command: "'"},
+		{Host: "vps", Command: " "},
 	} {
 		if _, err := Dial(t.Context(), cfg); !errors.Is(err, &Error{Kind: BadCommand}) {
 			t.Errorf("%+v: %v", cfg, err)

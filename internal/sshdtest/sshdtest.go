@@ -83,7 +83,7 @@ func find() (string, error) {
 		}
 		if os.Getuid() == 0 {
 			// Debian's sshd wants this folder, which its service makes at boot.
-			err = os.MkdirAll("/run/sshd", 0o755)
+			err = os.MkdirAll("/run/sshd", 0o755) //nolint:gosec // as Debian makes it
 		}
 		abs, absErr := filepath.Abs(path) // sshd runs itself again and insists
 		return abs, errors.Join(err, absErr)
@@ -110,7 +110,7 @@ func (s *Server) serve(c *net.TCPConn) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	cmd := exec.Command(s.path, "-i", "-e", "-f", s.conf)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = f, f, s.log, time.Second
 	s.mu.Lock()

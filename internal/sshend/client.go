@@ -185,14 +185,14 @@ func (c *client) forward(ch ssh.Channel, requests <-chan *ssh.Request) {
 
 func (c *client) serveAPI(ch ssh.Channel, finish func()) {
 	conn := newChannelConn(ch, c.conn, finish)
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	c.srv.cfg.Serve(conn, c.user, c.from)
 }
 
 // session waits for the one command. A terminal is granted, so that whoever asks
 // for a shell reads our words and no complaint about a terminal.
 func (c *client) session(ch ssh.Channel, requests <-chan *ssh.Request) {
-	defer ch.Close()
+	defer func() { _ = ch.Close() }()
 	for r := range requests {
 		switch r.Type {
 		case "pty-req":

@@ -1,6 +1,7 @@
 package sshend
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -99,7 +100,7 @@ func (c *channelConn) Write(b []byte) (int, error) {
 		err = os.ErrDeadlineExceeded
 	case c.closed:
 		err = net.ErrClosed
-	case err == io.EOF: // of a channel that the client closed
+	case errors.Is(err, io.EOF): // of a channel that the client closed
 		err = io.ErrClosedPipe
 	}
 	return n, err

@@ -99,7 +99,7 @@ func (s *Server) KnownHosts(addr string) string {
 // Serve accepts connections until Shutdown or Close, then returns nil. It closes
 // the listener.
 func (s *Server) Serve(l net.Listener) error {
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	if !s.listen(l) {
 		return nil
 	}
@@ -172,7 +172,7 @@ func (s *Server) unpend(from netip.Addr) {
 
 // serveConn takes one connection from its first byte to its end.
 func (s *Server) serveConn(nc net.Conn, from netip.Addr) {
-	defer nc.Close()
+	defer func() { _ = nc.Close() }()
 	conn, channels, requests, err := s.handshake(nc, from)
 	s.unpend(from)
 	if err != nil {

@@ -189,7 +189,7 @@ func (s *SQLite) PutRequest(ctx context.Context, id job.ID, r job.Request) error
 }
 
 func putRequest(ctx context.Context, tx *sql.Tx, id job.ID, r job.Request) error {
-	raw, err := json.Marshal(r)
+	raw, err := json.Marshal(r) //nolint:gosec // its password is kept on purpose, and wiped when the job ends
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -195,7 +196,7 @@ func (s *sniffer) greet(c net.Conn) (net.Conn, error) {
 		return nil, err
 	}
 	t := tls.Server(p, s.opts.TLS)
-	if err := t.Handshake(); err != nil {
+	if err := t.HandshakeContext(context.Background()); err != nil { // the deadline ends it, or Close
 		return nil, err
 	}
 	return &tlsConn{Conn: t, out: p}, c.SetReadDeadline(time.Time{})

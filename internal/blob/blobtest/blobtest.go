@@ -147,7 +147,7 @@ func roundTrip(t *testing.T, reopen Reopen) {
 
 	b, err := reopen().Open(t.Context(), ID)
 	must(t, err)
-	defer b.Close()
+	defer func() { _ = b.Close() }()
 	if have := b.Have(); have.Len() != 0 {
 		t.Error("bytes are there before anybody verified them")
 	}
@@ -233,7 +233,7 @@ func unsynced(t *testing.T, reopen Reopen) {
 func createTwice(t *testing.T, reopen Reopen) {
 	s := reopen()
 	b := create(t, s, ID, 10)
-	defer b.Close()
+	defer func() { _ = b.Close() }()
 	_, err := s.Create(t.Context(), ID, 10)
 	wantErr(t, err, blob.ErrExists)
 	_, err = reopen().Create(t.Context(), ID, 10)
@@ -270,7 +270,7 @@ func removeWhileOpen(t *testing.T, reopen Reopen) {
 	s := reopen()
 	data := Bytes(1000)
 	b := create(t, s, ID, 1000)
-	defer b.Close()
+	defer func() { _ = b.Close() }()
 	Fill(t, b, data)
 	must(t, s.Remove(t.Context(), ID))
 	wantBytes(t, b, data)
@@ -311,7 +311,7 @@ func free(t *testing.T, reopen Reopen) {
 func sums(t *testing.T, reopen Reopen) {
 	data := Bytes(3*blob.ChunkSize + 1)
 	b := create(t, reopen(), ID, int64(len(data)))
-	defer b.Close()
+	defer func() { _ = b.Close() }()
 	if err := b.SetSum(0, blob.Sum{1}); err == nil {
 		t.Error("a sum was taken for a chunk that is not there")
 	}
@@ -355,7 +355,7 @@ func verifyCancelled(t *testing.T, reopen Reopen) {
 	must(t, b.Close())
 	b, err := reopen().Open(t.Context(), ID)
 	must(t, err)
-	defer b.Close()
+	defer func() { _ = b.Close() }()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = b.Verify(ctx)
@@ -366,7 +366,7 @@ func verifyCancelled(t *testing.T, reopen Reopen) {
 func readWhileWritten(t *testing.T, reopen Reopen) {
 	data := Bytes(blob.ChunkSize)
 	b := create(t, reopen(), ID, growfile.UnknownSize)
-	defer b.Close()
+	defer func() { _ = b.Close() }()
 	got := make(chan []byte)
 	for range 4 {
 		go func() {
