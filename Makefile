@@ -53,8 +53,8 @@ soak: ## the kill -9 suite with a thousand kills
 	@scripts/need ssh sshd
 	JUMPGET_TEST_KILLS=1000 go test -timeout 80m -run Kill -v ./internal/e2e
 
-.PHONY: bench
-bench: ## loopback throughput and memory, against curl and nginx
+.PHONY: bench-loopback
+bench-loopback: ## loopback throughput and memory, against curl and nginx
 	@scripts/need ssh sshd nginx curl
 	go run ./internal/e2e/loopback
 
