@@ -193,9 +193,21 @@ func (t *terminal) Close() error {
 
 // screen is a terminal window whose size is asked for at each picture. It keeps
 // one row free: a picture as high as the window would scroll its own top away.
-type screen struct{ *cupwriter.Writer }
+type screen struct {
+	*cupwriter.Writer
+	file *os.File
+}
 
-func newScreen(f *os.File) screen { return screen{cupwriter.New(f, false)} }
+func newScreen(f *os.File) screen { return screen{cupwriter.New(f, false), f} }
+
+// Flush goes to the line's start first: what the terminal echoes of a key,
+// such as ^C, moves the cursor on, and the picture is cleared from there only.
+func (s screen) Flush(lines int) error {
+	if _, err := s.file.WriteString("\r"); err != nil {
+		return err
+	}
+	return s.Writer.Flush(lines)
+}
 
 func (s screen) GetTermSize() (width, height int, err error) {
 	width, height, err = s.Writer.GetTermSize()
