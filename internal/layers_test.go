@@ -28,6 +28,7 @@ var layers = []struct {
 	{"internal/config", nil},
 	{"internal/progress", nil},
 	{"internal/sshdial", nil},
+	{"internal/congestion", nil},
 	{"internal/growfile", []string{"span"}},
 	{"internal/access", []string{"job"}},
 	{"internal/origin", []string{"job", "span"}},
@@ -46,7 +47,7 @@ var layers = []struct {
 }
 
 // testOnly are packages that serve tests; no program package imports them.
-var testOnly = []string{"internal/origintest", "internal/e2e", "internal/e2e/loopback"}
+var testOnly = []string{"internal/origintest", "internal/linksim", "internal/e2e", "internal/e2e/loopback"}
 
 func TestLayers(t *testing.T) {
 	allowed := map[string][]string{}
