@@ -34,8 +34,11 @@ type scheduler struct {
 	sshOnly  span.Set // came wrong over other paths
 
 	workers   []*worker // in order of joining
-	dupBudget int64     // bytes that may still be asked for a second time
-	dup       int64     // bytes that came a second time
+	// Bytes that may still be asked for a second time: of pipes that deliver,
+	// where most come twice and take room on the link, and of stalled ones, where
+	// most come once.
+	dupBudget, stallBudget int64
+	dup                    int64 // bytes that came a second time
 }
 
 const unknownSize = -1
@@ -74,7 +77,8 @@ func (s *scheduler) grow(frontier, size int64, missing func(span.Span) []span.Sp
 	s.frontier = max(s.frontier, frontier)
 	if s.size < 0 && size >= 0 {
 		s.size = size
-		s.dupBudget = max(8<<20, size/8)
+		s.dupBudget = min(max(512<<10, size/16), 16<<20)
+		s.stallBudget = max(8<<20, size/8)
 	}
 	if s.size >= 0 {
 		s.frontier = min(s.frontier, s.size)

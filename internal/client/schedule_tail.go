@@ -28,7 +28,7 @@ type late struct {
 // other as well: whoever brings a byte first brings it, and a reader that has
 // only bytes ahead that came already stops.
 func (s *scheduler) rob(now time.Duration, w *worker) span.Span {
-	if s.size < 0 || s.dupBudget < minRobbed {
+	if s.size < 0 {
 		return span.Span{}
 	}
 	rate := s.rateOr(now, w)
@@ -38,6 +38,13 @@ func (s *scheduler) rob(now time.Duration, w *worker) span.Span {
 	own := w.rtt.Seconds() + float64(w.backlog())/rate
 	best := s.latest(now, w)
 	if best.victim == nil {
+		return span.Span{}
+	}
+	budget := &s.dupBudget
+	if best.victim.silence(now) > 0 {
+		budget = &s.stallBudget
+	}
+	if *budget < minRobbed {
 		return span.Span{}
 	}
 	// Worth a second request only if it saves a noticeable time.
@@ -51,8 +58,8 @@ func (s *scheduler) rob(now time.Duration, w *worker) span.Span {
 		both = gain / (1/rate + 1/theirs)
 	}
 	n := max(int64(both), minRobbed)
-	n = min(n, best.span.Len(), s.dupBudget, maxPiece)
-	s.dupBudget -= n
+	n = min(n, best.span.Len(), *budget, maxPiece)
+	*budget -= n
 	best.piece.shared = true
 	got := span.Span{Start: best.span.End - n, End: best.span.End}
 	s.share(got)
@@ -154,11 +161,16 @@ func (s *scheduler) eta(now time.Duration, w *worker, rate float64, n int64) tim
 		rate = 1
 	}
 	t := time.Duration(min(float64(n)/rate, 1e6) * float64(time.Second))
-	silent := now - w.progress
-	if silent > 2*w.rtt+100*time.Millisecond {
-		t += silent
+	return t + w.silence(now)
+}
+
+// silence is for how long a worker with work has brought nothing, if that is
+// longer than a round trip or two can explain; else 0.
+func (w *worker) silence(now time.Duration) time.Duration {
+	if silent := now - w.progress; silent > 2*w.rtt+100*time.Millisecond {
+		return silent
 	}
-	return t
+	return 0
 }
 
 // Limits for what counts as slow.
