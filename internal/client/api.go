@@ -30,16 +30,18 @@ type api struct {
 	opening   chan struct{} // held by the one request that opens a tunnel
 	tries     int
 	agent     string
+	secret    string // sent with each request; empty: none
 }
 
-func newAPI(t *tunnel, tries int, version string) *api {
+func newAPI(t *tunnel, cfg Config) *api {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	return &api{
 		tunnel:  t,
 		opening: make(chan struct{}, 1),
-		tries:   tries,
-		agent:   "jumpget/" + version,
+		tries:   cfg.Tries,
+		agent:   "jumpget/" + cfg.Version,
+		secret:  cfg.Secret,
 		transport: &http.Transport{
 			DialContext:        t.dial,
 			Protocols:          protocols,
@@ -69,6 +71,9 @@ func (a *api) send(ctx context.Context, method, path string, body any, header ht
 	}
 	req.Header.Set(wire.HeaderVersion, strconv.Itoa(wire.Version))
 	req.Header.Set("User-Agent", a.agent)
+	if a.secret != "" {
+		req.Header.Set("Authorization", "Bearer "+a.secret)
+	}
 	if method != http.MethodGet { // also without a body: it is what a web page can't send unasked
 		req.Header.Set("Content-Type", "application/json")
 	}

@@ -45,6 +45,9 @@ type Config struct {
 	// Limit is the most bytes a second over all paths together. 0: no limit.
 	Limit int64
 
+	// Secret is what the relay's local API asks for on its TCP port. Empty: nothing.
+	Secret string
+
 	// Paths are the paths allowed. Empty: all.
 	Paths []Path
 
@@ -101,7 +104,7 @@ func New(cfg Config) (*Client, error) {
 	life, stop := context.WithCancelCause(context.Background())
 	c := &Client{
 		cfg:    cfg,
-		api:    newAPI(&tunnel{open: cfg.Tunnel, life: life}, cfg.Tries, cfg.Version),
+		api:    newAPI(&tunnel{open: cfg.Tunnel, life: life}, cfg),
 		limit:  newLimiter(cfg.Limit),
 		memory: memory{dir: cfg.StateDir, relay: cfg.Relay},
 		stop:   stop,

@@ -33,7 +33,7 @@ type scheduler struct {
 	free     span.Set
 	sshOnly  span.Set // came wrong over other paths
 
-	workers   []*worker // in order of joining
+	workers []*worker // in order of joining
 	// Bytes that may still be asked for a second time: of pipes that deliver,
 	// where most come twice and take room on the link, and of stalled ones, where
 	// most come once.

@@ -398,6 +398,10 @@ func TestAnAnswerThatIsShorterThanAsked(t *testing.T) {
 func TestDuplicatesHaveABudget(t *testing.T) {
 	const size = 64 << 20
 	m := newSimulation(size)
+	budget := m.s.dupBudget + m.s.stallBudget
+	if budget > size/4 {
+		t.Fatalf("a budget of %d bytes", budget)
+	}
 	for m.s.free.Len() > 0 { // all is asked for by workers that will never bring any
 		w := m.s.join(0, PathTCP, time.Millisecond)
 		for m.s.assign(0, w) != nil {
@@ -414,7 +418,7 @@ func TestDuplicatesHaveABudget(t *testing.T) {
 		}
 		m.s.leave(w)
 	}
-	if twice == 0 || twice > max(8<<20, size/8) {
+	if twice == 0 || twice > budget {
 		t.Errorf("%d bytes were asked for again", twice)
 	}
 	m.checkBytes(t)
