@@ -353,6 +353,19 @@ func TestSharedConnection(t *testing.T) {
 	mustReach(t, cfg, ModeForward, false)
 }
 
+// A session that runs a command is what makes sshd answer without delay.
+func TestSharedConnectionIsHastened(t *testing.T) {
+	t.Parallel()
+	s := startSSHD(t, "LogLevel VERBOSE")
+	mustReach(t, s.sharing(relay(t)), ModeForward, false)
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(s.log.String(), "Starting session: command"); {
+		if time.Now().After(deadline) {
+			t.Fatal("no session has run a command")
+		}
+		time.Sleep(5 * time.Millisecond) // sshd tells nobody when
+	}
+}
+
 func TestDeadMaster(t *testing.T) {
 	t.Parallel()
 	target := relay(t)

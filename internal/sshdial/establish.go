@@ -100,6 +100,7 @@ func (t *Tunnel) try(a *attempt, args []string) error {
 	a.said, err = t.readFirst(proc.stdout)
 	if len(a.said) > 0 {
 		if a.strange = t.judge(a.said); a.strange == nil && t.stand(a) {
+			t.hasten(a)
 			return nil
 		}
 	}
@@ -115,6 +116,18 @@ func (t *Tunnel) try(a *attempt, args []string) error {
 		a.exit = -1
 	}
 	return nil
+}
+
+// hasten has sshd send small answers at once. OpenSSH's server sets TCP_NODELAY
+// when a session runs its first command, and never for forwards alone: there
+// Nagle's algorithm holds an answer's second write back until the first is
+// acknowledged, for a round trip. One `true` mends that for the connection's
+// life, which later runs share. Where no command may run, nothing changes.
+func (t *Tunnel) hasten(a *attempt) {
+	if a.mode != ModeForward || a.alone || t.plan.sharing != sharingOurs {
+		return
+	}
+	t.feeders.Go(func() { _, _ = t.plan.query(t.ctx, t.plan.hasten()...) }) // it helps or it does not
 }
 
 // masterGone tells whether an ssh -W that ended without a fault lost its master:

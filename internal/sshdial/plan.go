@@ -119,6 +119,14 @@ func (p *plan) bridge(alone bool) []string {
 	return append(args, "--", p.cfg.Host, "jumpget", "bridge")
 }
 
+// hasten are the arguments of an ssh that runs a command which does nothing over
+// the shared connection. Should that have gone, ssh would make one of its own:
+// the ProxyCommand keeps it from getting anywhere.
+func (p *plan) hasten() []string {
+	args := append(p.common(), "-o", "ControlMaster=no", "-S", percentQuote(p.socket), "-o", "ProxyCommand=false", "-o", "BatchMode=yes", "-n")
+	return append(args, "--", p.cfg.Host, "true")
+}
+
 // probe are the arguments of an ssh whose only purpose is to say why a forward
 // fails, without asking a person anything.
 func (p *plan) probe() []string {
