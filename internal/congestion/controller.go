@@ -1,6 +1,9 @@
 package congestion
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Config describes a new controller. The zero value is ready for use.
 type Config struct {
@@ -10,7 +13,7 @@ type Config struct {
 	// Remembered is what an earlier connection over the same path came to;
 	// the zero value means that nothing is known.
 	Remembered Path
-	// Trace, if set, is called whenever a round of measurement has closed.
+	// Trace, if set, is called whenever a quarter of a round was measured.
 	Trace func(Round)
 }
 
@@ -39,8 +42,20 @@ type Controller struct {
 	cfg   Config
 	ring  ring
 	pacer pacer
-	srtt  time.Duration
-	base  time.Duration
+	delay delays
+
+	state  State
+	rate   float64 // bytes/s, the capacity as far as it is ours: X in the package comment
+	steady float64 // bytes/s, the mean pace of the latest Cruise
+
+	open    []block // oldest first; the last is being filled
+	closed  []block // the latest, oldest first
+	seq     uint64
+	highest uint64 // number acknowledged
+
+	own   tally // losses below capacity: the path's own
+	phase phase
+	train train
 }
 
 // New returns a controller for a path on which nothing was sent yet.
@@ -48,14 +63,11 @@ func New(cfg Config) *Controller {
 	if cfg.MaxPacket == 0 {
 		cfg.MaxPacket = 1500
 	}
-	return &Controller{cfg: cfg, pacer: pacer{rate: firstPace}}
+	c := &Controller{cfg: cfg, delay: newDelays()}
+	c.pacer.rate = firstPace
+	c.pacer.tokens = float64(trainLength * cfg.MaxPacket)
+	return c
 }
-
-// firstPace is the pace after the first burst, before anything is known.
-const firstPace = 20e6 / 8
-
-// firstWindow is how much may be in flight before anything is known.
-const firstWindow = 256 * 1500
 
 // SetMaxPacket tells the wire size of a full packet when it has changed.
 func (c *Controller) SetMaxPacket(size int) { c.cfg.MaxPacket = size }
@@ -64,27 +76,62 @@ func (c *Controller) SetMaxPacket(size int) { c.cfg.MaxPacket = size }
 // those of packets that are not acknowledged, such as acknowledgements
 // themselves, are left out.
 func (c *Controller) OnSent(now time.Duration, number uint64, size int) {
-	c.pacer.spend(size)
-	c.ring.add(record{number: number, sent: now, size: int32(size), state: flying})
+	at := c.pacer.spend(now, size, c.Burst())
+	if len(c.open) == 0 || c.blockIsFull(at) {
+		c.turn(at)
+	}
+	b := &c.open[len(c.open)-1]
+	if b.empty() {
+		b.first, b.start = number, at
+	}
+	b.last = number
+	b.end = at + seconds(float64(size)/c.pacer.rate)
+	b.bytes += size
+	b.loss.packets++
+	c.ring.keep = c.open[0].first
+	c.ring.add(record{number: number, sent: now, scheduled: at, size: int32(size), state: flying, block: b.seq})
 }
 
 // OnAck takes in an acknowledgement. Samples of unknown packets, and of packets
 // that were acknowledged before, are ignored.
 func (c *Controller) OnAck(a Ack) {
+	news := false
 	for _, s := range a.Samples {
 		r := c.ring.get(s.Number)
-		if r == nil || !c.ring.settle(r, acked) || !s.Timed {
+		if r == nil || !c.ring.settle(r, acked) {
 			continue
 		}
-		rtt := a.Now - r.sent - (a.Left - s.Arrived)
-		if rtt <= 0 {
-			continue
+		news = true
+		c.highest = max(c.highest, s.Number)
+		if b := c.blockOf(r); b != nil {
+			c.count(b, r, s, a)
 		}
-		if c.srtt == 0 {
-			c.srtt, c.base = rtt, rtt
-		}
-		c.srtt += (rtt - c.srtt) / 16
-		c.base = min(c.base, rtt)
+	}
+	if !news {
+		return
+	}
+	c.delay.settle()
+	c.phase.timeouts = 0
+	if c.state == Stalled {
+		c.recover(a.Now)
+	}
+	c.closeBlocks(a.Now)
+	if c.state == Init {
+		c.endTrain(a.Now)
+	}
+}
+
+// count enters an acknowledged packet into its block.
+func (c *Controller) count(b *block, r *record, s Sample, a Ack) {
+	b.ackedBytes += int(r.size)
+	if !s.Timed {
+		return
+	}
+	delay, rtt := c.delay.sample(r.scheduled, r.sent, s.Arrived, a.Left, a.Now)
+	b.timed.add(r.scheduled.Seconds(), delay)
+	b.rtt += (rtt - b.rtt) / b.timed.n
+	if c.state == Init {
+		c.train.arrived(r, s.Arrived)
 	}
 }
 
@@ -98,14 +145,14 @@ func (c *Controller) OnLost(_ time.Duration, numbers []uint64) {
 	}
 }
 
-// OnTimeout records that the sender's probe timeout passed with packets in
-// flight and nothing acknowledged. It is called again for each further timeout
-// until an acknowledgement brings news.
-func (c *Controller) OnTimeout(time.Duration) {}
-
 // OnAppLimited records that the sender was allowed to send and had nothing, so
 // what is measured now says little about the path.
-func (c *Controller) OnAppLimited(time.Duration) {}
+func (c *Controller) OnAppLimited(now time.Duration) {
+	c.pacer.idle(now, c.Burst())
+	if len(c.open) > 0 {
+		c.open[len(c.open)-1].limited = true
+	}
+}
 
 // Allowance returns how many bytes may be sent now.
 func (c *Controller) Allowance(now time.Duration) int {
@@ -116,6 +163,9 @@ func (c *Controller) Allowance(now time.Duration) int {
 // [Never] while the window is full: only an acknowledgement can open it.
 func (c *Controller) NextSend(now time.Duration) time.Duration {
 	if c.Window()-c.ring.flying < c.cfg.MaxPacket {
+		if len(c.open) > 0 {
+			c.open[len(c.open)-1].limited = true
+		}
 		return Never
 	}
 	return c.pacer.due(now, c.Burst())
@@ -126,32 +176,74 @@ const Never = time.Duration(1<<63 - 1)
 
 // Burst returns how many bytes are best sent at once: enough to be cheap, few
 // enough to fit a short queue.
-func (c *Controller) Burst() int { return max(c.cfg.MaxPacket, int(c.PacingRate()*0.002)) }
+func (c *Controller) Burst() int {
+	length := 2e-3
+	if c.pacer.rate < 5e6 {
+		length = 4e-3
+	}
+	if base := c.delay.base(); base > 0 {
+		length = max(min(length, base/50), 250e-6)
+	}
+	return max(c.cfg.MaxPacket, int(c.pacer.rate*length))
+}
 
 // PacingRate returns the rate of sending in bytes/s.
 func (c *Controller) PacingRate() float64 { return c.pacer.rate }
 
 // Window returns how many bytes may be in flight.
-func (c *Controller) Window() int { return firstWindow }
+func (c *Controller) Window() int {
+	packets := c.cfg.MaxPacket
+	switch {
+	case c.rate == 0:
+		return firstWindow * packets
+	case c.state == Startup:
+		return int(3*c.rate*c.round()) + 64*packets
+	case c.phase.crowded:
+		return int(2*c.rate*(c.delay.smoothed+c.ackInterval())) + 64*packets
+	}
+	return int(2*c.rate*c.round()) + 64*packets
+}
 
 // InFlight returns how many bytes were sent and neither acknowledged nor given up.
 func (c *Controller) InFlight() int { return c.ring.flying }
 
 // RTT returns the smoothed round trip time, 0 before the first sample.
-func (c *Controller) RTT() time.Duration { return c.srtt }
+func (c *Controller) RTT() time.Duration { return seconds(c.delay.smoothed) }
 
 // BaseRTT returns the round trip time without queues, 0 before the first sample.
-func (c *Controller) BaseRTT() time.Duration { return c.base }
+func (c *Controller) BaseRTT() time.Duration { return seconds(c.delay.base()) }
 
 // Loss returns the share of packets that the path loses whatever is sent.
-func (c *Controller) Loss() float64 { return 0 }
+func (c *Controller) Loss() float64 { return c.own.share() }
 
-// AckInterval returns how often the receiver should acknowledge.
-func (c *Controller) AckInterval() time.Duration { return max(5*time.Millisecond, c.base/16) }
+// AckInterval returns how often the receiver should acknowledge. Feedback every
+// sixteenth of a round trip is enough to steer by; a thin link gets less of it,
+// so that acknowledgements stay below half a per cent of the data.
+func (c *Controller) AckInterval() time.Duration { return seconds(c.ackInterval()) }
+
+func (c *Controller) ackInterval() float64 {
+	packet := float64(c.cfg.MaxPacket) / c.pacer.rate
+	if c.state == Init || c.state == Startup {
+		return max(4e-3, c.delay.base()/32, min(4*packet, 0.05))
+	}
+	return max(5e-3, c.delay.base()/16, min(25*packet, max(0.1, c.delay.base()/4)))
+}
 
 // Path returns what is worth remembering about the path, the zero value if
 // nothing is known yet.
-func (c *Controller) Path() Path { return Path{} }
+func (c *Controller) Path() Path {
+	if c.state == Init || c.state == Startup {
+		return Path{}
+	}
+	return Path{Rate: c.rate, RTT: c.BaseRTT()}
+}
 
 // State returns what the controller is doing.
-func (c *Controller) State() State { return Init }
+func (c *Controller) State() State { return c.state }
+
+// round is the time from a decision until its effect can be seen, in seconds.
+func (c *Controller) round() float64 { return c.delay.base() + c.ackInterval() }
+
+func seconds(s float64) time.Duration {
+	return time.Duration(math.Round(s * float64(time.Second)))
+}

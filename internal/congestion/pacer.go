@@ -7,13 +7,15 @@ type pacer struct {
 	rate   float64 // bytes/s
 	tokens float64
 	at     time.Duration
+	last   time.Duration // scheduled time of the latest packet
 }
 
-// fill brings the tokens up to now. A sender that woke late may catch up with
-// a few bursts, but does not save up what it had no data for.
+// catchUp is how many bursts a sender that woke late may send at once.
+const catchUp = 4
+
 func (p *pacer) fill(now time.Duration, burst int) {
 	if now > p.at {
-		p.tokens = min(p.tokens+p.rate*(now-p.at).Seconds(), float64(4*burst))
+		p.tokens = max(p.tokens, min(p.tokens+p.rate*(now-p.at).Seconds(), float64(catchUp*burst)))
 		p.at = now
 	}
 }
@@ -23,8 +25,24 @@ func (p *pacer) available(now time.Duration, burst int) int {
 	return int(p.tokens)
 }
 
-func (p *pacer) spend(size int) {
+// idle forgets what was saved up: the sender had nothing to send.
+func (p *pacer) idle(now time.Duration, burst int) {
+	p.fill(now, burst)
+	p.tokens = min(p.tokens, float64(burst))
+}
+
+// spend takes a packet's bytes and returns when the pace alone would have sent
+// it. Packets go out in bursts; measured from these times they are an even flow.
+func (p *pacer) spend(now time.Duration, size, burst int) time.Duration {
+	p.fill(now, burst)
+	spare := min(p.tokens-float64(size), float64(burst))
 	p.tokens -= float64(size)
+	at := now
+	if spare > 0 {
+		at -= time.Duration(spare / p.rate * float64(time.Second))
+	}
+	p.last = max(p.last, at)
+	return p.last
 }
 
 // due returns when a whole burst may be sent.

@@ -14,17 +14,20 @@ const (
 
 // record is what is kept of a sent packet.
 type record struct {
-	number uint64
-	sent   time.Duration
-	size   int32
-	state  fate
+	number    uint64
+	sent      time.Duration
+	scheduled time.Duration // when the pace alone would have sent it
+	block     uint64
+	size      int32
+	state     fate
 }
 
-// ring holds the records of the latest packets by number. It grows while
-// packets that it would have to forget are still in flight.
+// ring holds the records of the latest packets by number. It grows while it
+// would have to forget packets that are in flight or still to be counted.
 type ring struct {
 	slots  []record
-	flying int // bytes in flight
+	flying int    // bytes in flight
+	keep   uint64 // the lowest number that must not be forgotten
 }
 
 const firstRing = 1 << 10
@@ -35,7 +38,7 @@ func (r *ring) add(rec record) {
 		r.slots = make([]record, firstRing)
 	}
 	slot := r.slot(rec.number)
-	for slot.state == flying {
+	for slot.state == flying || slot.state != unknown && slot.number >= r.keep {
 		r.grow()
 		slot = r.slot(rec.number)
 	}

@@ -20,14 +20,16 @@ func (s State) String() string {
 	return [...]string{"init", "startup", "drain", "cruise", "up", "down", "stalled"}[s]
 }
 
-// Round is one closed round of measurement, for a trace.
+// Round is a quarter of a round of measurement, for a trace.
 type Round struct {
 	At       time.Duration // when it closed
 	State    State         // in which its packets were sent
+	Now      State         // after it closed
 	Sent     float64       // bytes/s at which they were sent
-	Arrived  float64       // bytes/s at which they went through the bottleneck
+	Arrived  float64       // bytes/s at which the bottleneck passed them
 	Loss     float64       // share of them that was lost
-	Queue    time.Duration // mean one-way delay above the base
+	Queue    time.Duration // mean one-way delay above the floor
+	Noise    time.Duration // standard deviation of Queue where there is no queue
 	RTT      time.Duration // smoothed
 	BaseRTT  time.Duration
 	PathLoss float64 // the estimate of what the path loses whatever is sent
@@ -36,4 +38,112 @@ type Round struct {
 	Window   int     // bytes
 	InFlight int     // bytes
 	Limited  bool    // the application or the window, not the pace, set the rate
+	Crowded  bool    // others keep a queue that we can't drain
+}
+
+// phase is where in its state the controller stands.
+type phase struct {
+	first  uint64 // the state's first block
+	sent   int    // its blocks that were sent whole
+	length int    // how many it will have
+
+	gain   float64 // of Startup
+	judge  uint64  // the last block of an Up or a Drain that waits for its verdict; 0: none
+	origin uint64  // its first block
+	drain  drain
+
+	lowest      float64 // seconds, the shortest queue in this cycle
+	crowded     bool
+	lossLimited int // how many Ups in a row ended in loss
+	calm        int // blocks of Cruise in a row without a queue
+	timeouts    int // in a row
+}
+
+type drain struct {
+	calibrate bool
+	byLoss    bool    // loss, not a queue, has shown the capacity
+	delivered float64 // bytes/s that certainly get through
+}
+
+// enter begins a state at a pace.
+func (c *Controller) enter(s State, pace float64) {
+	c.state = s
+	c.setPace(pace)
+	c.begin()
+	c.phase.first = c.open[len(c.open)-1].seq
+	c.phase.sent = 0
+}
+
+func (c *Controller) setPace(pace float64) {
+	c.pacer.rate = max(pace, c.slowest())
+}
+
+// slowest is the pace below which nothing can be learned: four packets a second.
+func (c *Controller) slowest() float64 { return float64(4 * c.cfg.MaxPacket) }
+
+// blockSent moves the states that last a number of blocks.
+func (c *Controller) blockSent(b *block) {
+	if b.limited && c.state == Up {
+		c.phase.judge = 0
+		c.cruise()
+		return
+	}
+	if b.limited {
+		return
+	}
+	c.phase.sent++
+	if c.phase.sent < c.phase.length {
+		return
+	}
+	switch c.state {
+	case Cruise:
+		c.up()
+	case Up:
+		c.phase.judge = b.seq
+		c.down()
+	case Down:
+		c.cruise()
+	}
+}
+
+// blockClosed lets what a block has shown take effect.
+func (c *Controller) blockClosed(b *block, now time.Duration) {
+	c.age(now)
+	c.phase.lowest = min(c.phase.lowest, b.queue)
+	if b.state == Down || b.state == Drain {
+		c.learnLoss(b)
+	}
+	if c.phase.judge != 0 && b.seq >= c.phase.judge {
+		c.judged()
+	}
+	if b.state != c.state || b.seq < c.phase.first {
+		return
+	}
+	switch c.state {
+	case Startup:
+		c.climb()
+	case Drain:
+		c.drained(b)
+	case Cruise:
+		c.steer()
+	}
+}
+
+// ownMemory is how many packets the estimate of the path's own loss remembers.
+const ownMemory = 3000
+
+func (c *Controller) learnLoss(b *block) {
+	c.own.add(b.loss)
+	c.own.forget(ownMemory)
+}
+
+// age lets the floors of the delays expire. Where others hold a queue the true
+// floor can't be seen, so the old one is kept longer.
+func (c *Controller) age(now time.Duration) {
+	half := max(5*time.Second, seconds(20*c.round()))
+	if c.phase.crowded {
+		half *= 3
+	}
+	c.delay.oneWay.rotate(now, half)
+	c.delay.rtt.rotate(now, half)
 }

@@ -1,0 +1,178 @@
+package congestion
+
+import "math"
+
+// The gains of a cycle, and how many rounds of Cruise lie between two Ups.
+const (
+	upGain       = 1.2
+	downLeast    = 0.6
+	cruiseRounds = 6
+	cruiseLong   = 24
+)
+
+// The controller of the queue in Cruise.
+const (
+	queueTarget = 0.04 // of a round
+	queueGain   = 0.5  // of the pace, for a queue of one round above the target
+	fillGain    = 0.03 // most that the pace is raised where there is no queue
+	yieldMost   = 0.2  // most that it is lowered
+	yieldCrowd  = 0.09 // the same where others hold a queue that we can't drain
+)
+
+// cruise keeps the capacity with a short queue.
+func (c *Controller) cruise() {
+	c.phase.length = cruiseRounds * c.probeBlocks()
+	if c.phase.lossLimited > 1 {
+		c.phase.length = cruiseLong * blocksPerRound
+	}
+	c.phase.calm = 0
+	c.enter(Cruise, c.rate)
+	c.steady = c.pacer.rate
+}
+
+// probeBlocks is how many blocks of Up it takes to tell a full path from one
+// with room: the standard error of the queue's growth has to be below a fifth
+// of what a full path shows.
+func (c *Controller) probeBlocks() int {
+	length := max(c.round()/blocksPerRound, blockPackets*float64(c.cfg.MaxPacket)/max(c.rate, 1))
+	n := math.Pow(math.Sqrt(12)*c.delay.noise()/(0.04*length), 2.0/3)
+	return min(max(blocksPerRound, int(math.Ceil(n))), 4*blocksPerRound)
+}
+
+// target is the queue that Cruise aims at, in seconds: short, but long enough
+// to be told from none.
+func (c *Controller) target() float64 {
+	return queueTarget*c.round() + 3*c.delay.noise()
+}
+
+// steer sets the pace of Cruise by the queue and looks whether the capacity
+// has changed.
+func (c *Controller) steer() {
+	b := c.latest(2, 0)
+	queue := 0.0
+	for i := range b {
+		queue += b[i].queue / float64(len(b))
+	}
+	if c.fell() || c.losing() {
+		return
+	}
+	limit := yieldMost
+	if c.phase.crowded {
+		limit = yieldCrowd
+	}
+	fill := fillGain
+	if c.phase.lossLimited > 0 {
+		fill = 0
+	}
+	gain := queueGain * (queue - c.target()) / c.round()
+	c.setPace(c.rate * (1 - min(max(gain, -fill), limit)))
+	c.steady += (c.pacer.rate - c.steady) / blocksPerRound
+	if !c.phase.crowded && c.pacer.rate < c.rate {
+		c.rate += (c.pacer.rate - c.rate) / 32
+	}
+	if queue < c.target()/3 && c.phase.lossLimited == 0 {
+		c.phase.calm++
+	} else {
+		c.phase.calm = 0
+	}
+	if c.phase.calm >= 2*blocksPerRound {
+		c.phase.sent = c.phase.length // no queue although the pace was raised: there is room
+	}
+}
+
+// fell notices that the path passes far less than is sent.
+func (c *Controller) fell() bool {
+	b := c.latest(blocksPerRound, c.phase.first)
+	if len(b) < 2 {
+		return false
+	}
+	r := c.read(b)
+	last := b[len(b)-1].queue
+	if r.growth < max(0.25, 4*r.err) || last < 0.25*c.round()+4*c.delay.noise() {
+		return false
+	}
+	c.rate = min(c.rate, r.arrived())
+	c.phase.drain = drain{}
+	c.phase.length = 1 << 30
+	c.enter(Drain, 0.4*c.rate)
+	return true
+}
+
+// losing notices that much more is lost than below capacity.
+func (c *Controller) losing() bool {
+	b := c.latest(cruiseRounds*blocksPerRound, c.phase.first)
+	if len(b) < 2 {
+		return false
+	}
+	r := c.read(b)
+	if r.loss.above(&c.own) < 4 {
+		return false
+	}
+	c.rate = r.acked
+	c.phase.lossLimited = max(c.phase.lossLimited, 1)
+	c.settle(r, true)
+	return true
+}
+
+// up probes for more.
+func (c *Controller) up() {
+	c.crowd()
+	c.phase.length = c.probeBlocks()
+	c.phase.lowest = math.Inf(1)
+	c.enter(Up, upGain*c.steady)
+	c.phase.origin = c.phase.first
+}
+
+// crowd tells whether others hold a queue: it was never short in a whole cycle,
+// Down included.
+func (c *Controller) crowd() {
+	if math.IsInf(c.phase.lowest, 1) {
+		return
+	}
+	limit := 0.35
+	if c.phase.crowded {
+		limit = 0.2
+	}
+	c.phase.crowded = c.phase.lowest > limit*c.round()+3*c.delay.noise()
+}
+
+// down takes back what Up has queued, and what Cruise keeps queued, while the
+// verdict is on the way: once in a cycle the queue is empty, which shows the
+// path's delay to every flow on it.
+func (c *Controller) down() {
+	c.phase.length = min(c.phase.sent, 2*blocksPerRound)
+	blocks := float64(c.phase.sent)
+	length := c.round() / blocksPerRound * float64(c.phase.length)
+	queued := (upGain-1)*blocks/float64(c.phase.length) + 1.2*c.target()/length
+	c.enter(Down, max(1-queued, downLeast)*c.steady)
+}
+
+// judged draws the conclusion from an Up.
+func (c *Controller) judged() {
+	blocks := c.since(c.phase.origin)
+	for len(blocks) > 0 && blocks[len(blocks)-1].seq > c.phase.judge {
+		blocks = blocks[:len(blocks)-1]
+	}
+	c.phase.judge = 0
+	r := c.read(blocks)
+	if r.blocks == 0 {
+		return
+	}
+	lossy := r.loss.above(&c.own) > 2.5
+	gain := r.sent/c.steady - 1
+	if !lossy && r.growth+min(2*r.err, 0.25*gain) < 0.5*gain {
+		c.phase.lossLimited = 0
+		c.rate = max(c.rate, r.arrived())
+		c.startup(1.5)
+		return
+	}
+	share := r.arrived()
+	if lossy {
+		share *= 1 - r.loss.excess(&c.own)
+		c.phase.lossLimited++
+	} else {
+		c.phase.lossLimited = 0
+	}
+	weight := 1 / (1 + (r.err/0.04)*(r.err/0.04))
+	c.rate += weight * (share - c.rate)
+}

@@ -1,0 +1,135 @@
+package congestion
+
+import (
+	"math"
+	"time"
+)
+
+// floor is a minimum over a sliding window, kept as that of the current and
+// the previous half.
+type floor struct {
+	now, before float64
+	turn        time.Duration // when the current half began
+}
+
+func newFloor() floor { return floor{now: math.Inf(1), before: math.Inf(1)} }
+
+func (f *floor) add(x float64) { f.now = min(f.now, x) }
+
+func (f *floor) value() float64 { return min(f.now, f.before) }
+
+// rotate begins a new half if the current one is old and has seen anything.
+func (f *floor) rotate(at, half time.Duration) {
+	if at-f.turn >= half && !math.IsInf(f.now, 1) {
+		f.before, f.now = f.now, math.Inf(1)
+		f.turn = at
+	}
+}
+
+func (f *floor) shift(by float64) {
+	f.now += by
+	f.before += by
+}
+
+// delays is the model of the path's delay.
+//
+// The receiver's clock need not agree with ours: one-way delays are taken from
+// the first one seen. A queue is a mean one-way delay above its floor, and never
+// more than the round trip's excess over its own floor, so a clock that is set
+// or runs away is not taken for a queue for long.
+type delays struct {
+	origin   time.Duration // the first one-way delay, whatever it meant
+	known    bool
+	oneWay   floor // of blocks' means, seconds
+	rtt      floor // of samples, seconds
+	smoothed float64
+	newest   float64 // round trip of the newest sample
+	noise2   float64 // variance of a block's mean delay
+	spread   float64 // the largest variance within a block
+	diffs    int     // second differences that went into it
+	last     [2]block
+}
+
+func newDelays() delays { return delays{oneWay: newFloor(), rtt: newFloor()} }
+
+// sample takes in the times of one packet and returns its one-way delay and
+// round trip in seconds.
+func (d *delays) sample(scheduled, sent, arrived, left, now time.Duration) (oneWay, rtt float64) {
+	if !d.known {
+		d.known, d.origin = true, arrived-scheduled
+	}
+	oneWay = (arrived - scheduled - d.origin).Seconds()
+	rtt = (now - sent - max(left-arrived, 0)).Seconds()
+	if rtt > 0 {
+		d.rtt.add(rtt)
+		d.newest = rtt
+	}
+	return oneWay, rtt
+}
+
+// settle smooths the round trip, once for each acknowledgement.
+func (d *delays) settle() {
+	switch {
+	case d.newest == 0:
+	case d.smoothed == 0:
+		d.smoothed = d.newest
+	default:
+		d.smoothed += (d.newest - d.smoothed) / 8
+	}
+}
+
+func (d *delays) base() float64 {
+	if v := d.rtt.value(); !math.IsInf(v, 1) {
+		return v
+	}
+	return 0
+}
+
+// clockSlack is how far the two delays may disagree before the receiver's
+// clock is blamed.
+const clockSlack = 0.004
+
+// close takes in a block's mean delay and sets the block's queue.
+func (d *delays) close(b *block) {
+	if b.timed.n < 1 {
+		b.queue = d.last[1].queue
+		return
+	}
+	d.learnNoise(b)
+	d.oneWay.add(b.timed.d)
+	queue := b.timed.d - d.oneWay.value()
+	bound := max(b.rtt-d.base(), 0)
+	if queue > bound+clockSlack+4*d.noise() {
+		d.oneWay.shift(queue - bound)
+	}
+	b.queue = min(queue, bound)
+	d.last[0], d.last[1] = d.last[1], *b
+}
+
+// learnNoise estimates the variance of a block's mean delay by the second
+// difference of three neighbours: a queue that grows or shrinks steadily does
+// not enter it.
+func (d *delays) learnNoise(b *block) {
+	r := b.timed.residual()
+	d.spread = max(d.spread, r*r)
+	p, q := &d.last[0], &d.last[1]
+	if p.state != b.state || q.state != b.state || p.seq+2 != b.seq || q.seq+1 != b.seq {
+		return
+	}
+	diff := b.timed.d - 2*q.timed.d + p.timed.d
+	d.diffs++
+	d.noise2 += (diff*diff/6 - d.noise2) / min(float64(d.diffs), 16)
+}
+
+// noiseFloor is what timestamps and wake-ups are trusted to.
+const noiseFloor = 100e-6
+
+// noise is the standard deviation of a block's mean delay. Until there are
+// enough differences the spread within a block stands in, which is more.
+func (d *delays) noise() float64 {
+	v := d.noise2
+	if d.diffs < 4 {
+		v = max(v, d.spread)
+	}
+	return max(math.Sqrt(v), noiseFloor)
+}

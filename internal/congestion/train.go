@@ -1,0 +1,91 @@
+package congestion
+
+import (
+	"slices"
+	"time"
+)
+
+// The first flight: a train of packets at once, whose spacing at the receiver
+// shows the bottleneck's rate, and then a cautious pace until it is known.
+const (
+	trainLength = 64       // packets
+	firstPace   = 20e6 / 8 // bytes/s
+	firstWindow = 256      // packets
+	trainEnough = 40       // packets acknowledged
+	trainWindow = 16       // packets, over which a rate is taken
+	trainMost   = 200e6 / 8
+)
+
+// train measures the first flight.
+type train struct {
+	points []point
+}
+
+// point is a packet of the first flight that arrived.
+type point struct {
+	sent, arrived time.Duration
+	number        uint64
+}
+
+func (t *train) arrived(r *record, at time.Duration) {
+	sent := r.scheduled
+	if r.number < trainLength {
+		sent = r.sent
+	}
+	t.points = append(t.points, point{sent: sent, arrived: at, number: r.number})
+}
+
+// rate returns the median of the rates at which stretches of the train came
+// through, over stretches that came slower than they were sent; 0 if none did.
+// A stall of the link delivers many packets at once, which would give an
+// absurd rate: the median bears it, and trainMost bounds what is left.
+func (t *train) rate(size int) (dispersed, plain float64) {
+	slices.SortFunc(t.points, func(a, b point) int { return int(a.number) - int(b.number) })
+	var rates []float64
+	p := t.points
+	for i := range p {
+		for j := i + 1; j < len(p); j++ {
+			packets := p[j].number - p[i].number
+			if packets < trainWindow {
+				continue
+			}
+			took := (p[j].arrived - p[i].arrived).Seconds()
+			if (p[j].sent - p[i].sent).Seconds() < took/1.3 {
+				rates = append(rates, float64(int(packets)*size)/took)
+			}
+			break
+		}
+	}
+	if n := len(p); n > 1 {
+		took := max((p[n-1].arrived - p[0].arrived).Seconds(), 1e-4)
+		plain = float64(int(p[n-1].number-p[0].number)*size) / took
+	}
+	if len(rates) < 4 {
+		return 0, plain
+	}
+	slices.Sort(rates)
+	return min(rates[len(rates)/2], trainMost), plain
+}
+
+// endTrain leaves Init once enough of the first flight has arrived.
+func (c *Controller) endTrain(now time.Duration) {
+	b := &c.open[0]
+	acked := b.ackedBytes / c.cfg.MaxPacket
+	waited := now - b.start
+	if acked < trainEnough && waited < seconds(2.2*c.delay.base()) {
+		return
+	}
+	if len(c.train.points) < 2 {
+		return
+	}
+	dispersed, plain := c.train.rate(c.cfg.MaxPacket)
+	c.train = train{}
+	gain := 2.0
+	c.rate = min(max(plain, firstPace), trainMost)
+	if dispersed > 0 {
+		gain = 1.25
+		c.rate = dispersed
+	}
+	c.rate = max(c.rate, c.slowest())
+	c.startup(gain)
+}
