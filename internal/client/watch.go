@@ -106,7 +106,7 @@ func (w *watcher) open(ctx context.Context) (*http.Response, error) {
 	var resp *http.Response
 	var err error
 	if w.id == "" {
-		resp, err = api.send(ctx, http.MethodPost, "/v1/jobs", w.submission(), nil)
+		resp, err = api.send(ctx, http.MethodPost, "/v1/jobs", w.submission(ctx), nil)
 	} else {
 		if _, has, _ := w.d.ticket.get(); !has {
 			if err := w.askTicket(ctx); err != nil {
@@ -121,10 +121,18 @@ func (w *watcher) open(ctx context.Context) (*http.Response, error) {
 	return resp, failure(resp)
 }
 
-func (w *watcher) submission() wire.Submit {
+// submission asks to be allowed at once from the address that the public door
+// saw the last time, or else from the one that this machine has for itself: if it
+// is the right one, no request is refused first.
+func (w *watcher) submission(ctx context.Context) wire.Submit {
 	s := submission(w.d.req.Request)
-	if r, ok := w.d.c.memory.load(); ok && r.Address.IsValid() {
-		s.Allow = append(s.Allow, r.Address)
+	r, _ := w.d.c.memory.load()
+	addr := r.Address
+	if !addr.IsValid() {
+		addr = w.d.c.ownAddress(ctx)
+	}
+	if addr.IsValid() {
+		s.Allow = append(s.Allow, addr)
 	}
 	return s
 }
