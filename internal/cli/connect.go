@@ -64,6 +64,7 @@ func (a *app) clientConfig(ssh sshdial.Config, state string, report progress.Rep
 		Connections: c.Connections,
 		Limit:       c.LimitRate,
 		Version:     programVersion(a.proc.Version),
+		Secret:      c.LocalSecret,
 		StateDir:    state,
 		Relay:       c.Dest.String(),
 		Timeout:     c.Timeout,

@@ -120,7 +120,7 @@ func checkCode(ts *testscript.TestScript, neg bool, args []string) {
 
 // startRelay starts a relay with its own ssh endpoint in this process, makes a
 // key, and writes the settings of a client for it to ~/.jumpget.yaml. It takes
-// `retain=TIME` and `quota=BYTES`, and `private=no` to refuse this origin.
+// `retain=TIME`, `quota=BYTES` and `secret=WORD`, and `private=no` to refuse this origin.
 func startRelay(ts *testscript.TestScript, _ bool, args []string) {
 	dir := ts.MkAbs("relay")
 	keys, err := makeTrialKeys(ts.Getenv("HOME"))
@@ -139,6 +139,8 @@ func startRelay(ts *testscript.TestScript, _ bool, args []string) {
 			o.Retain, err = time.ParseDuration(value)
 		case "quota":
 			o.Quota, err = strconv.ParseInt(value, 10, 64)
+		case "secret":
+			o.LocalSecret = value
 		case "private":
 			o.AllowPrivateOrigins = []netip.Prefix{}
 		default:

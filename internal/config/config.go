@@ -34,6 +34,7 @@ type Client struct {
 	Identity    string        // ssh key file; empty: ssh decides
 	SSH         string        // the ssh command with arguments; empty: "ssh"
 	LocalPort   int           // port of the relay's local API on the relay's loopback
+	LocalSecret string        // what it asks for there; empty: nothing
 	Dir         string        // where files go; empty: the working directory
 	Connections int           // 0: chosen by measurement
 	Jobs        int           // files at once

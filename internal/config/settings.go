@@ -117,8 +117,12 @@ func relaySettings() []setting {
 			set: into(pathText, func(c *Config) *string { return &c.Relay.LocalSocket }),
 		},
 		{
-			key: "local-secret", kind: secret, sides: ForRelay, usage: "what the local API's TCP port asks for",
-			set: into(headerText, func(c *Config) *string { return &c.Relay.LocalSecret }),
+			key: "local-secret", kind: secret, sides: both, usage: "what the local API's TCP port asks for; the client's has to be the relay's",
+			set: func(c *Config, text []string) (err error) {
+				c.Relay.LocalSecret, err = headerText(text[0])
+				c.Client.LocalSecret = c.Relay.LocalSecret
+				return err
+			},
 		},
 		{
 			key: "public-port", def: "3100", sides: ForRelay, usage: "`PORT` of the public door; 0: any free one",
