@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -137,7 +138,7 @@ func jumpText(jump bool) string {
 // moment when the relay told its own.
 func (e *examination) relay(s *wire.Status, here time.Time) {
 	if s.Contract == wire.Version {
-		e.ok("relay", "version %s, contract %d, %d jobs of yours", s.Version, s.Contract, s.Jobs)
+		e.ok("relay", "version %s, contract %d, %s of yours", s.Version, s.Contract, jobsText(s.Jobs))
 	} else {
 		e.tell(finding{
 			What: "relay", Verdict: findBad, Exit: exitRelay,
@@ -154,8 +155,15 @@ func (e *examination) relay(s *wire.Status, here time.Time) {
 	if s.BBR {
 		e.ok("bbr", "the relay sends with BBR")
 	} else {
-		e.note("bbr", "lossy links are faster with it: modprobe tcp_bbr on the relay", "the relay's kernel has no BBR")
+		e.note("bbr", "lossy links are faster with it: docs/relay.md says how the relay gets it", "the relay can't send with BBR")
 	}
+}
+
+func jobsText(n int) string {
+	if n == 1 {
+		return "one job"
+	}
+	return strconv.Itoa(n) + " jobs"
 }
 
 // tightDisk is where an ordinary download begins to fail.

@@ -179,6 +179,9 @@ func (d *downloads) one(ctx context.Context, n int, o order) int {
 	res, err := d.client.Get(ctx, d.request(n, o))
 	if err == nil {
 		d.last = res
+		if res.Skipped {
+			d.show.Report(progress.Note{Download: n, Text: "the file here is not older than the origin's; nothing was fetched"})
+		}
 		err = d.finished(ctx, res)
 	}
 	if err == nil {

@@ -80,7 +80,7 @@ func (a *app) extendCommand() *cobra.Command {
 			})
 		}),
 	})
-	cmd.Flags().StringVar(&keep, "for", "12h", "how long from now on: 90m, 12h, 2d")
+	cmd.Flags().StringVar(&keep, "for", "12h", "how long from now on: a `TIME` such as 90m, 12h or 2d")
 	return cmd
 }
 

@@ -73,7 +73,7 @@ func (a *app) allowCommand() *cobra.Command {
 			return a.withClient(func(c *client.Client) error { return a.allow(ctx, c, args[:len(args)-1], addr.Unmap(), d) })
 		}),
 	})
-	cmd.Flags().StringVar(&keep, "for", "", "how long: 90m, 12h, 2d (default: as long as the job is kept)")
+	cmd.Flags().StringVar(&keep, "for", "", "how long: a `TIME` such as 90m, 12h or 2d (default: as long as the job is kept)")
 	return cmd
 }
 

@@ -44,10 +44,26 @@ func manual(root *cobra.Command) string {
 	for _, e := range exitHelp {
 		line(".TP\n.B %d\n%s", e.code, roff(e.text))
 	}
+	line(".SH FILES")
+	for _, f := range manFiles {
+		line(".TP\n.I %s\n%s", roff(f.name), roff(f.text))
+	}
+	line(".SH ENVIRONMENT\n%s", roff(manEnvironment))
 	line(".SH EXAMPLES\n.nf\n%s\n.fi", roff(root.Example))
 	line(".SH SEE ALSO\n.BR ssh (1),\n.BR ssh_config (5)")
 	return b.String()
 }
+
+// manFiles are the places of package config, the weakest first.
+var manFiles = []struct{ name, text string }{
+	{"/etc/jumpget/config.yaml", "settings for everybody on this machine"},
+	{"$XDG_CONFIG_HOME/jumpget/config.yaml", "your settings; ~/.config where the variable is not set"},
+	{"~/.jumpget.yaml", "your settings, which count more; one named by --config or JUMPGET_CONFIG is read instead of all three"},
+}
+
+const manEnvironment = `Each setting has a variable, which counts more than the files and less than the flag:
+that of --ssh-port is JUMPGET_SSH_PORT. "jumpget config" prints every setting and where
+its value came from.`
 
 func manCommand(b *strings.Builder, c *cobra.Command) {
 	_, _ = fmt.Fprintf(b, ".SS jumpget %s\n%s\n", roff(c.Use), roff(c.Short))

@@ -110,7 +110,8 @@ func (a *app) pull(ctx context.Context, names []string, out outputFlags) error {
 	return a.run(ctx, orders, out)
 }
 
-// wanted returns the jobs named, or all that are ready.
+// wanted returns the jobs named, or all that are ready. Of several jobs for the
+// same bytes, as when a URL was submitted twice, it takes one.
 func (a *app) wanted(ctx context.Context, c *client.Client, names []string) ([]wire.Job, error) {
 	var found []wire.Job
 	for _, name := range names {
@@ -128,8 +129,10 @@ func (a *app) wanted(ctx context.Context, c *client.Client, names []string) ([]w
 		return found, nil
 	}
 	all, err := c.Jobs(ctx)
+	seen := map[job.ID]bool{}
 	for _, j := range all {
-		if j.State == job.Ready {
+		if j.State == job.Ready && j.Object != nil && !seen[j.Object.ID] {
+			seen[j.Object.ID] = true
 			found = append(found, j)
 		}
 	}

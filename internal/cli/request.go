@@ -61,7 +61,7 @@ func (a *app) readList(name string) ([]listEntry, error) {
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, usagef("the list can't be read: %w", err)
+		return nil, usagef("the list can't be read: %w", err).withHint("name a file with one URL a line, or - for standard input")
 	}
 	defer func() { _ = f.Close() }()
 	return parseList(f)

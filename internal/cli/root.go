@@ -48,10 +48,27 @@ func (a *app) rootCommand() *cobra.Command {
 	group(root, "Files:", a.getCommand(), a.addCommand(), a.pullCommand(), a.tryCommand())
 	group(root, "Jobs on the relay:", a.lsCommand(), a.rmCommand(), a.extendCommand(), a.linkCommand(), a.allowCommand())
 	group(root, "The relay:", a.serveCommand(), a.doctorCommand())
-	root.AddCommand(a.configCommand(), a.manCommand(), a.versionCommand(), a.bridgeCommand())
+	group(root, about, a.configCommand(), a.manCommand(), a.versionCommand())
+	root.AddCommand(a.bridgeCommand())
+	root.SetHelpCommandGroupID(about)
+	root.SetCompletionCommandGroupID(about)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd("completion")
+	describe(root, "help", "tell what a command does")
+	describe(root, "completion", "print the completion of commands, flags and jobs for a shell")
 	return root
+}
+
+// about titles the commands that are about the program itself.
+const about = "This program:"
+
+// describe gives one of cobra's own commands a line in the style of ours.
+func describe(root *cobra.Command, name, short string) {
+	for _, c := range root.Commands() {
+		if c.Name() == name {
+			c.Short = short
+		}
+	}
 }
 
 // group adds commands under a title of their own in the help.
@@ -133,7 +150,7 @@ func (a *app) addCommon(fs *pflag.FlagSet) {
 // command needs which moves no file.
 var relayFlags = map[string]bool{
 	"config": true, "relay": true, "host": true, "user": true, "ssh-port": true, "identity": true,
-	"ssh": true, "timeout": true,
+	"ssh": true, "local-port": true, "timeout": true,
 }
 
 // addRelay defines the flags of a command that asks the relay something.

@@ -21,8 +21,9 @@ func (a *app) serveCommand() *cobra.Command {
 		Short: "run the relay (also: jumpget --server)",
 		Long: `Runs the relay: a local API that clients reach over ssh, and the public door that
 serves files to whoever has a job's token and a granted address.`,
-		Args: args(cobra.NoArgs),
-		RunE: a.withConfig(func(ctx context.Context, _ []string) error { return a.serve(ctx) }),
+		Example: "  jumpget serve\n  jumpget serve --ssh-listen :2222 --quota 20G --retain 2d",
+		Args:    args(cobra.NoArgs),
+		RunE:    a.withConfig(func(ctx context.Context, _ []string) error { return a.serve(ctx) }),
 	}
 	config.AddFlags(cmd.Flags(), config.ForRelay)
 	return cmd
