@@ -1,0 +1,369 @@
+package bulk
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/jumpget/jumpget/internal/congestion"
+)
+
+// burst collects packets of one size in one buffer, so that one call of the
+// system sends them all.
+type burst struct {
+	buf  []byte
+	size int // of each packet but the last
+	full bool
+}
+
+// room returns where the next packet of a size is to be written, nil if the
+// burst has to be sent first.
+func (b *burst) room(size int) []byte {
+	n := len(b.buf)
+	if b.full || n+size > cap(b.buf) || n > 0 && size != b.size {
+		return nil
+	}
+	return b.buf[n : n : n+size]
+}
+
+// add takes in a packet that was written to room.
+func (b *burst) add(pkt []byte) {
+	if len(b.buf) == 0 {
+		b.size = len(pkt)
+	}
+	b.full = b.full || len(pkt) < b.size
+	b.buf = b.buf[:len(b.buf)+len(pkt)]
+}
+
+// send sends what is due, and returns when to call again even if nothing
+// happens.
+func (p *peer) send(now time.Duration) time.Duration {
+	p.speak(now)
+	if p.state == closing || !p.at.granted || !p.hasBody() {
+		p.spill(now)
+		return p.next(now, congestion.Never)
+	}
+	p.learnSize()
+	buf := p.s.bufs.Get().(*[]byte)
+	b := burst{buf: (*buf)[:0]}
+	p.hungry, p.held, p.again = false, false, 0
+	probes := true
+	for p.may(now) {
+		size, probe := p.packetSize(now, probes)
+		room := b.room(size)
+		if room == nil {
+			p.flush(&b, now)
+			room = b.room(size)
+		}
+		switch ok := p.data(&b, room, size, probe, now); {
+		case ok:
+			continue
+		case probe && p.state != closing:
+			probes = false // nothing fills a larger packet; an ordinary one may do
+			continue
+		}
+		p.hungry = true
+		break
+	}
+	p.flush(&b, now)
+	p.s.bufs.Put(buf)
+	p.spill(now)
+	switch {
+	case p.hungry:
+		p.probes = 0
+		p.cc.OnAppLimited(now)
+		return p.next(now, congestion.Never)
+	case p.held:
+		return p.next(now, congestion.Never)
+	}
+	return p.next(now, p.cc.NextSend(now))
+}
+
+// may tells whether one more packet may be sent now. What holds the sender back
+// beside the controller sets held.
+func (p *peer) may(now time.Duration) bool {
+	if p.hungry {
+		return false
+	}
+	if p.held = !p.led.room(); p.held || p.probes > 0 {
+		return !p.held
+	}
+	if p.box.limit > 0 {
+		p.limit.fill(now, p.box.limit)
+		p.held = p.limit.tokens < maxPacket
+	}
+	p.held = p.held || p.window >= 0 && int64(p.cc.InFlight()) >= max(p.window, maxPacket)
+	return !p.held && p.cc.Allowance(now) >= p.sizer.size+wireOverhead
+}
+
+// packetSize chooses the size of the next packet.
+func (p *peer) packetSize(now time.Duration, probes bool) (size int, probe bool) {
+	if p.small > 0 {
+		return basePacket, false
+	}
+	if probes && p.led.next > p.ccFrom && p.probes == 0 {
+		if n := p.sizer.nextProbe(now); n > 0 {
+			return n, true
+		}
+	}
+	return p.sizer.size, false
+}
+
+// head appends a packet's head and the control frames that are due, and
+// returns which.
+func (p *peer) head(b []byte) ([]byte, control) {
+	b = appendAnswer(b, p.client, p.msg2, p.out.next)
+	which := p.ctl.pending
+	if p.msg2 != nil && p.object != "" && p.hasBody() {
+		which |= ctlMeta // whichever packet is the first to arrive must be of use
+	}
+	if which&ctlMeta != 0 {
+		m := metaFrame{size: p.box.size, object: []byte(p.object)}
+		b = m.append(b)
+	}
+	if which&ctlTaken != 0 {
+		b = binary.AppendUvarint(append(b, frameTaken), p.box.seq)
+	}
+	if which&ctlPace != 0 {
+		b = p.pace.append(b)
+	}
+	p.ctl.pending = 0
+	return b, which
+}
+
+// headLen is the length of a packet's clear head.
+func (p *peer) headLen() int {
+	if p.msg2 != nil {
+		return answerHead
+	}
+	return dataHead
+}
+
+// data writes one packet of data into the burst. It reports whether there was
+// anything to send.
+func (p *peer) data(b *burst, room []byte, size int, probe bool, now time.Duration) bool {
+	pending := p.ctl.pending
+	pkt, which := p.head(room)
+	undo := func() bool {
+		p.ctl.pending = pending
+		return false
+	}
+	space := size - len(pkt) - tagLen - 1 // for offset and data
+	s, source, ok := p.pick(now, space, probe)
+	if !ok {
+		return undo()
+	}
+	pkt = binary.AppendUvarint(append(pkt, frameData), uint64(s.off))
+	space = size - len(pkt) - tagLen
+	s.n = min(s.n, int32(space))
+	at := len(pkt)
+	pkt = pkt[:at+int(s.n)]
+	n := p.fetch(s, source, pkt[at:])
+	if n == 0 {
+		return undo()
+	}
+	s.n = int32(n)
+	p.commit(s, source)
+	pkt = p.out.seal(pkt[:at+n], p.headLen())
+	b.add(pkt)
+	p.record(s, len(pkt), which, probe, now)
+	return true
+}
+
+// record enters a packet of data into the books.
+func (p *peer) record(s segment, size int, which control, probe bool, now time.Duration) {
+	if probe {
+		p.sizer.sent(p.led.next)
+	}
+	if p.led.flying == 0 {
+		p.news = now
+	}
+	if p.probes > 0 {
+		p.probes--
+	}
+	if p.small > 0 {
+		p.small--
+	}
+	p.limit.tokens -= float64(s.n)
+	p.cc.OnSent(now, p.led.next, size+wireOverhead)
+	p.led.add(record{rng: s.rng, off: s.off, sent: now, n: s.n, size: int32(size), ctl: which})
+}
+
+// flush sends a burst.
+func (p *peer) flush(b *burst, now time.Duration) {
+	if len(b.buf) == 0 {
+		return
+	}
+	p.write(b.buf, b.size, &p.at, now)
+	*b = burst{buf: b.buf[:0]}
+}
+
+// write sends packets of one size to a place.
+func (p *peer) write(buf []byte, size int, to *place, now time.Duration) {
+	to.sent += int64(len(buf))
+	err := p.s.pc.Send(buf, size, to.path)
+	if errors.Is(err, ErrTooBig) && size > basePacket {
+		p.sizer.refused(size, now)
+		p.cc.SetMaxPacket(p.sizer.size + wireOverhead)
+	}
+}
+
+// source is where the data of a packet comes from.
+type source uint8
+
+const (
+	fromLost source = iota
+	fromNew
+	fromRepeat
+)
+
+// pick chooses what to send next, of at most space bytes. A probe takes only
+// what fills it.
+func (p *peer) pick(now time.Duration, space int, probe bool) (segment, source, bool) {
+	if s, ok := p.box.nextLost(); ok && (!probe || int(s.n) >= space) {
+		return s, fromLost, true
+	}
+	for w := p.box.nextNew(); w != nil; w = p.box.nextNew() {
+		left := p.box.end(w) - w.next
+		if probe && left < int64(space) {
+			return segment{}, 0, false
+		}
+		if p.available(w) {
+			return segment{w.id, w.next, int32(min(left, int64(space)))}, fromNew, true
+		}
+		if p.state == closing {
+			return segment{}, 0, false
+		}
+	}
+	if probe {
+		return segment{}, 0, false
+	}
+	if p.probes > 0 {
+		if s, ok := p.oldest(); ok {
+			return s, fromRepeat, true
+		}
+		return segment{}, 0, false
+	}
+	return p.repeat(now)
+}
+
+// repeat chooses a repeat of the tail.
+func (p *peer) repeat(now time.Duration) (segment, source, bool) {
+	if all, _ := p.box.sent(); !all || !p.box.last || p.led.flying == 0 {
+		return segment{}, 0, false
+	}
+	s, ok, again := p.tail.next(now, p.led, p.box, p.cc.Loss())
+	if !ok {
+		p.again = again
+	}
+	return s, fromRepeat, ok
+}
+
+// oldest is the segment that was sent first and is still in flight.
+func (p *peer) oldest() (segment, bool) {
+	for n := p.led.oldest; n < p.led.next; n++ {
+		if r := p.led.get(n); r != nil && r.fate == flying && p.box.wants(r) {
+			return segment{r.rng, r.off, r.n}, true
+		}
+	}
+	return segment{}, false
+}
+
+// commit takes a segment, as much of it as was sent, out of where it came from.
+func (p *peer) commit(s segment, from source) {
+	switch from {
+	case fromLost:
+		whole := p.box.lost.pop()
+		if rest := whole.n - s.n; rest > 0 {
+			p.box.lost.push(segment{s.rng, s.end(), rest})
+		}
+	case fromNew:
+		if w := p.box.find(s.rng); w != nil {
+			w.next = s.end()
+		}
+	case fromRepeat:
+		p.box.repeat(s.off)
+	}
+}
+
+// cache holds the part of the body that is read ahead.
+type cache struct {
+	buf []byte
+	off int64
+	n   int
+}
+
+// available looks whether the body has a range's next byte, and has somebody
+// wait for it if not.
+func (p *peer) available(w *wanted) bool {
+	c := &p.cache
+	if w.next >= c.off && w.next < c.off+int64(c.n) {
+		return true
+	}
+	n, err := p.readAhead(w.next)
+	switch {
+	case n > 0:
+		return true
+	case errors.Is(err, io.EOF):
+		if p.learnSize(); p.box.size < 0 || w.next < p.box.end(w) {
+			p.fail(CodeFailed) // an end that is none
+		}
+	case err != nil:
+		p.fail(codeOf(err))
+		p.s.log.Debug("a body can't be read", "err", err)
+	default:
+		p.await(w)
+	}
+	return false
+}
+
+// readAhead fills the cache from off on.
+func (p *peer) readAhead(off int64) (int, error) {
+	c := &p.cache
+	if c.buf == nil {
+		c.buf = make([]byte, aheadLen)
+	}
+	n, err := p.body.ReadAt(c.buf, off)
+	c.off, c.n = off, n
+	return n, err
+}
+
+// maxWaiters bounds the goroutines that wait for one connection's bytes.
+const maxWaiters = 16
+
+// await has the range skipped until its next byte is there.
+func (p *peer) await(w *wanted) {
+	w.wait = true
+	if p.waiters >= maxWaiters {
+		p.poll = p.now() + 100*time.Millisecond
+		return
+	}
+	p.waiters++
+	id, off, body := w.id, w.next, p.body
+	p.tasks.Go(func() {
+		_ = body.Wait(p.ctx, off) // ReadAt tells what is wrong
+		p.mu.Lock()
+		p.ready = append(p.ready, id)
+		p.mu.Unlock()
+		p.poke()
+	})
+}
+
+// fetch reads a segment's data, of which at least one byte is there. It may be
+// cut short where the body ends for now.
+func (p *peer) fetch(s segment, from source, into []byte) int {
+	c := &p.cache
+	if from == fromNew && s.end() > c.off+int64(c.n) {
+		_, _ = p.readAhead(s.off) // the last bytes of the cache would make a short packet
+	}
+	if s.off >= c.off && s.end() <= c.off+int64(c.n) || from == fromNew && c.n > 0 {
+		return copy(into, c.buf[s.off-c.off:c.n])
+	}
+	n, err := p.body.ReadAt(into, s.off)
+	if n == 0 {
+		p.fail(CodeFailed)
+		p.s.log.Debug("bytes that were there can't be read again", "err", err)
+	}
+	return n
+}

@@ -1,0 +1,89 @@
+package bulk
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+)
+
+// repeated is a segment of the tail: sent, and not acknowledged.
+type repeated struct {
+	segment
+	copies int
+	sent   time.Duration // the newest copy
+	number uint64
+}
+
+// tail chooses repeats while there is nothing else to send (section 4).
+type tail struct {
+	queue []repeated
+	at    int // index of the next in queue
+	most  int // copies
+	fresh bool
+	seen  map[int64]int // by offset, index in queue
+}
+
+// goal is how many packets may be expected missing after all repeats.
+const goal = 0.02
+
+// changed says that acknowledgements or losses came, or what is wanted changed.
+func (t *tail) changed() { t.fresh = false }
+
+// next returns what is to be repeated now, or when to look again.
+func (t *tail) next(now time.Duration, l *ledger, o *outbox, loss float64) (s segment, ok bool, again time.Duration) {
+	gap := max(4*time.Millisecond, l.srtt/16)
+	for range 2 {
+		for t.fresh && t.at < len(t.queue) {
+			r := t.queue[t.at]
+			t.at++
+			if r.copies < t.most && now-r.sent >= gap {
+				return r.segment, true, 0
+			}
+		}
+		if !t.build(l, o, loss) {
+			return segment{}, false, 0
+		}
+		if !t.due(now, gap) {
+			break
+		}
+	}
+	return segment{}, false, now + gap/2
+}
+
+// due tells whether some segment may be repeated at once.
+func (t *tail) due(now, gap time.Duration) bool {
+	return slices.ContainsFunc(t.queue, func(r repeated) bool { return r.copies < t.most && now-r.sent >= gap })
+}
+
+// build lists what is not acknowledged, fewest copies first, then newest first.
+// It reports whether a further copy of any may be sent at some time.
+func (t *tail) build(l *ledger, o *outbox, loss float64) bool {
+	t.queue, t.at = t.queue[:0], 0
+	if t.seen == nil {
+		t.seen = map[int64]int{}
+	}
+	clear(t.seen)
+	for n := l.oldest; n < l.next; n++ {
+		r := l.get(n)
+		if r == nil || r.fate != flying || !o.wants(r) {
+			continue
+		}
+		i, ok := t.seen[r.off]
+		if !ok {
+			i = len(t.queue)
+			t.seen[r.off] = i
+			t.queue = append(t.queue, repeated{segment: segment{r.rng, r.off, r.n}})
+		}
+		q := &t.queue[i]
+		q.copies++
+		q.sent, q.number = r.sent, r.number
+	}
+	p := min(max(loss, 0.02), 0.6)
+	t.most = max(2, int(math.Ceil(math.Log(float64(len(t.queue))/goal)/-math.Log(p))))
+	slices.SortFunc(t.queue, func(a, b repeated) int {
+		return cmp.Or(cmp.Compare(a.copies, b.copies), cmp.Compare(b.number, a.number))
+	})
+	t.fresh = true
+	return slices.ContainsFunc(t.queue, func(r repeated) bool { return r.copies < t.most })
+}
