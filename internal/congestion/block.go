@@ -96,7 +96,7 @@ func read(blocks []block, noise float64) reading {
 		b := &blocks[i]
 		r.blocks++
 		r.fit.merge(b.timed)
-		r.loss.add(b.loss)
+		r.loss.join(b.loss)
 		r.queue += b.queue
 		r.span += b.span()
 		bytes += b.bytes

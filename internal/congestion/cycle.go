@@ -101,15 +101,16 @@ func (c *Controller) fell() bool {
 // losing notices that much more is lost than below capacity.
 func (c *Controller) losing() bool {
 	b := c.latest(cruiseRounds*blocksPerRound, c.phase.first)
-	if len(b) < 2 {
+	if len(b) < blocksPerRound {
 		return false
 	}
 	r := c.read(b)
-	if r.loss.above(&c.own) < 4 {
+	loss := r.loss.compare(&c.own)
+	if loss.z < 4 {
 		return false
 	}
-	c.rate = r.acked
-	c.phase.lossLimited = max(c.phase.lossLimited, 1)
+	c.rate = r.arrived() * (1 - min(loss.excess, 0.5))
+	c.phase.lossLimited = max(c.phase.lossLimited+1, 2)
 	c.settle(r, true)
 	return true
 }
@@ -145,6 +146,7 @@ func (c *Controller) down() {
 	length := c.round() / blocksPerRound * float64(c.phase.length)
 	queued := (upGain-1)*blocks/float64(c.phase.length) + 1.2*c.target()/length
 	c.enter(Down, max(1-queued, downLeast)*c.steady)
+	c.phase.downFirst = c.phase.first
 }
 
 // judged draws the conclusion from an Up.
@@ -158,21 +160,28 @@ func (c *Controller) judged() {
 	if r.blocks == 0 {
 		return
 	}
-	lossy := r.loss.above(&c.own) > 2.5
+	loss := r.loss.compare(&c.own)
+	lossy := loss.z > 2.5
 	gain := r.sent/c.steady - 1
 	if !lossy && r.growth+min(2*r.err, 0.25*gain) < 0.5*gain {
-		c.phase.lossLimited = 0
 		c.rate = max(c.rate, r.arrived())
+		if c.phase.lossLimited > 0 {
+			c.phase.lossLimited-- // a policer's bucket may just have been full
+			return
+		}
 		c.startup(1.5)
 		return
 	}
 	share := r.arrived()
 	if lossy {
-		share *= 1 - r.loss.excess(&c.own)
+		share *= 1 - min(loss.excess, 0.5)
 		c.phase.lossLimited++
 	} else {
 		c.phase.lossLimited = 0
 	}
-	weight := 1 / (1 + (r.err/0.04)*(r.err/0.04))
+	if !lossy {
+		loss.err = 0
+	}
+	weight := 1 / (1 + (r.err/0.04)*(r.err/0.04) + (loss.err/0.08)*(loss.err/0.08))
 	c.rate += weight * (share - c.rate)
 }

@@ -44,13 +44,14 @@ type delays struct {
 	rtt      floor // of samples, seconds
 	smoothed float64
 	newest   float64 // round trip of the newest sample
+	least    float64 // shortest round trip of all
 	noise2   float64 // variance of a block's mean delay
 	spread   float64 // the largest variance within a block
 	diffs    int     // second differences that went into it
 	last     [2]block
 }
 
-func newDelays() delays { return delays{oneWay: newFloor(), rtt: newFloor()} }
+func newDelays() delays { return delays{oneWay: newFloor(), rtt: newFloor(), least: math.Inf(1)} }
 
 // sample takes in the times of one packet and returns its one-way delay and
 // round trip in seconds.
@@ -61,8 +62,8 @@ func (d *delays) sample(scheduled, sent, arrived, left, now time.Duration) (oneW
 	oneWay = (arrived - scheduled - d.origin).Seconds()
 	rtt = (now - sent - max(left-arrived, 0)).Seconds()
 	if rtt > 0 {
-		d.rtt.add(rtt)
 		d.newest = rtt
+		d.least = min(d.least, rtt)
 	}
 	return oneWay, rtt
 }
@@ -82,6 +83,9 @@ func (d *delays) base() float64 {
 	if v := d.rtt.value(); !math.IsInf(v, 1) {
 		return v
 	}
+	if !math.IsInf(d.least, 1) {
+		return d.least
+	}
 	return 0
 }
 
@@ -95,8 +99,13 @@ func (d *delays) close(b *block) {
 		b.queue = d.last[1].queue
 		return
 	}
-	d.learnNoise(b)
+	if b.state == Init {
+		b.rtt = d.least // the first train has a queue of its own
+	} else {
+		d.learnNoise(b)
+	}
 	d.oneWay.add(b.timed.d)
+	d.rtt.add(b.rtt) // not the shortest sample: a lucky one says little
 	queue := b.timed.d - d.oneWay.value()
 	bound := max(b.rtt-d.base(), 0)
 	if queue > bound+clockSlack+4*d.noise() {

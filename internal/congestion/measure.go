@@ -69,19 +69,28 @@ func (c *Controller) closeBlocks(now time.Duration) {
 
 // countLosses counts what of a block has not been acknowledged, and its runs.
 func (c *Controller) countLosses(b *block) {
-	run := 0
+	run, seen := 0.0, 0.0
 	for n := b.first; n <= b.last; n++ {
 		r := c.ring.get(n)
-		switch {
-		case r == nil:
-		case r.state == acked:
-			b.loss.run(run)
-			run = 0
-		default:
-			run++
+		if r == nil {
+			continue
 		}
+		if r.state != acked {
+			run++
+			continue
+		}
+		if b.loss.lost == 0 && seen == 0 {
+			b.loss.lead = run
+		}
+		seen++
+		b.loss.run(run)
+		run = 0
 	}
 	b.loss.run(run)
+	b.loss.trail = run
+	if seen == 0 {
+		b.loss.lead = run
+	}
 }
 
 // since returns the closed blocks from number seq on that fit a condition.

@@ -1,5 +1,7 @@
 package congestion
 
+import "math"
+
 // Startup goes up in steps: each is a pace, kept until its own packets have
 // shown what becomes of them.
 
@@ -19,13 +21,18 @@ func (c *Controller) climb() {
 		return
 	}
 	full := r.growth > max(0.1, 3*r.err)
-	lossy := r.loss.above(c.baseline()) > 4
+	loss := r.loss.compare(c.baseline())
+	lossy := loss.z > 4
 	if full || lossy {
-		c.leaveStartup(r, lossy && !full)
+		c.rate = r.arrived() * (1 - min(loss.excess, 0.9))
+		if lossy && !full {
+			c.phase.lossLimited++
+		}
+		c.settle(r, lossy && !full)
 		return
 	}
-	if r.growth > 0.05 && rounds < 1 {
-		return
+	if (r.growth > 0.05 || loss.z > 1) && rounds < 1 {
+		return // not clear yet
 	}
 	if r.sent < 0.8*c.pacer.rate {
 		return // the application or the window held it back
@@ -45,52 +52,84 @@ func (c *Controller) baseline() *tally {
 
 var presumed = tally{packets: 100, lost: 35, capped: 35, squares: 75, clumps: 75}
 
-// leaveStartup goes on with what the step has shown.
-func (c *Controller) leaveStartup(r reading, byLoss bool) {
-	c.rate = r.arrived()
-	if byLoss {
-		c.rate = r.acked
-	}
-	c.settle(r, byLoss)
-}
-
-// settle drains what was sent too much, at a pace that certainly gets through,
-// and measures the path's own loss at it.
+// settle drains what was sent too much, at a pace that surely gets through, and
+// measures the path's own loss at it.
 func (c *Controller) settle(r reading, byLoss bool) {
-	c.phase.drain = drain{calibrate: r.loss.share() > 0.01, byLoss: byLoss, delivered: r.acked}
-	pace := 0.5 * c.rate
-	if c.phase.drain.calibrate {
-		pace = min(0.75*c.rate, 0.95*r.acked)
-	}
-	if r.queue > 0.1*c.round() {
-		pace = min(pace, 0.5*c.rate)
-	}
+	c.phase.drain = drain{byLoss: byLoss, from: c.phase.first}
 	c.phase.length = 1 << 30
 	c.phase.judge = 0
-	c.enter(Drain, pace)
-	c.phase.origin = c.phase.first
+	c.enter(Drain, c.drainPace(r))
+}
+
+// drainPace is the pace of a Drain: slow enough to empty the queue and, if the
+// path's own loss is to be measured, no more than what has arrived.
+func (c *Controller) drainPace(r reading) float64 {
+	pace := 0.5 * c.rate
+	if !c.phase.drain.byLoss {
+		return pace
+	}
+	lost := r.loss.trimmed()
+	through := 0.95 * r.arrived() * (1 - lost.share())
+	if r.queue > 0.1*c.round() {
+		return min(pace, through)
+	}
+	return min(0.75*c.rate, through)
+}
+
+// reconsider follows what is still heard of the packets before a Drain that
+// calibrates: if far less or more of them arrived than it seemed, it starts again.
+func (c *Controller) reconsider() {
+	r, ok := c.overload()
+	if !c.phase.drain.byLoss || !ok {
+		return
+	}
+	c.rate = r.arrived() * (1 - min(r.loss.compare(c.baseline()).excess, 0.9))
+	pace := c.drainPace(r)
+	if math.Abs(pace-c.pacer.rate) > 0.1*c.pacer.rate {
+		c.enter(Drain, pace)
+	}
+}
+
+// overload reads the blocks that led to a Drain.
+func (c *Controller) overload() (reading, bool) {
+	blocks := c.since(c.phase.drain.from)
+	for len(blocks) > 0 && blocks[len(blocks)-1].state == Drain {
+		blocks = blocks[:len(blocks)-1]
+	}
+	r := c.read(blocks[max(0, len(blocks)-4*blocksPerRound):])
+	return r, r.blocks > 0
 }
 
 // drained ends a Drain when what is in flight fits the path, or when it has
-// lasted so long that the queue can't be ours.
+// lasted so long that the queue can't be ours; if the path's own loss is to be
+// measured, when that is known well enough.
 func (c *Controller) drained(*block) {
 	blocks := c.since(c.phase.first)
-	enough := 1
-	if c.phase.drain.calibrate {
-		enough = blocksPerRound
-	}
+	r := c.read(blocks)
 	// Just after an acknowledgement what is in flight is what the path and its
 	// queue hold.
 	fits := float64(c.ring.flying) <= c.rate*(c.delay.base()+3*c.delay.noise())+float64(4*c.cfg.MaxPacket)
-	if len(blocks) < enough || !fits && len(blocks) < 3*blocksPerRound {
+	if !fits && len(blocks) < 3*blocksPerRound {
 		return
 	}
-	if c.phase.drain.calibrate {
-		r := c.read(blocks)
-		c.own = r.loss
-		if c.phase.drain.byLoss {
-			c.rate = c.phase.drain.delivered / (1 - min(c.own.share(), 0.9))
+	if c.phase.drain.byLoss {
+		known := len(blocks) >= blocksPerRound && r.loss.err() < 0.06
+		if !known && len(blocks) < 8*blocksPerRound {
+			return
 		}
+		c.own.replace(r.loss)
+		c.calibrate()
+	} else {
+		c.own.add(r.loss)
+		c.own.forget(ownMemory)
 	}
 	c.cruise()
+}
+
+// calibrate takes the capacity from what arrived while too much was sent, with
+// the path's own loss taken out.
+func (c *Controller) calibrate() {
+	if r, ok := c.overload(); ok {
+		c.rate = r.arrived() * (1 - min(r.loss.compare(&c.own).excess, 0.9))
+	}
 }

@@ -52,6 +52,9 @@ type phase struct {
 	origin uint64  // its first block
 	drain  drain
 
+	downFirst uint64 // the first block of the latest Down
+	down      tally  // its losses so far
+
 	lowest      float64 // seconds, the shortest queue in this cycle
 	crowded     bool
 	lossLimited int // how many Ups in a row ended in loss
@@ -60,9 +63,8 @@ type phase struct {
 }
 
 type drain struct {
-	calibrate bool
-	byLoss    bool    // loss, not a queue, has shown the capacity
-	delivered float64 // bytes/s that certainly get through
+	byLoss bool   // loss, not a queue, has shown the capacity
+	from   uint64 // the first block in which it showed
 }
 
 // enter begins a state at a pace.
@@ -75,11 +77,14 @@ func (c *Controller) enter(s State, pace float64) {
 }
 
 func (c *Controller) setPace(pace float64) {
-	c.pacer.rate = max(pace, c.slowest())
+	c.pacer.rate = min(max(pace, c.slowest()), fastest)
 }
 
-// slowest is the pace below which nothing can be learned: four packets a second.
-func (c *Controller) slowest() float64 { return float64(4 * c.cfg.MaxPacket) }
+// fastest bounds what may be believed of any path: 20 Gbit/s.
+const fastest = 20e9 / 8
+
+// slowest is the pace below which nothing can be learned in time: 16 packets a second.
+func (c *Controller) slowest() float64 { return float64(16 * c.cfg.MaxPacket) }
 
 // blockSent moves the states that last a number of blocks.
 func (c *Controller) blockSent(b *block) {
@@ -110,8 +115,11 @@ func (c *Controller) blockSent(b *block) {
 func (c *Controller) blockClosed(b *block, now time.Duration) {
 	c.age(now)
 	c.phase.lowest = min(c.phase.lowest, b.queue)
-	if b.state == Down || b.state == Drain {
+	if b.state == Down {
 		c.learnLoss(b)
+	}
+	if c.state == Drain && b.seq < c.phase.first {
+		c.reconsider()
 	}
 	if c.phase.judge != 0 && b.seq >= c.phase.judge {
 		c.judged()
@@ -132,7 +140,18 @@ func (c *Controller) blockClosed(b *block, now time.Duration) {
 // ownMemory is how many packets the estimate of the path's own loss remembers.
 const ownMemory = 3000
 
+// learnLoss takes a Down as a sample of the path's own loss. If it lost
+// clearly less than was thought, what was thought was too much.
 func (c *Controller) learnLoss(b *block) {
+	if b.seq != c.phase.downFirst {
+		c.phase.down.add(b.loss)
+	} else {
+		c.phase.down = b.loss
+	}
+	if c.own.compare(&c.phase.down).z > 3 {
+		c.own = c.phase.down
+		return
+	}
 	c.own.add(b.loss)
 	c.own.forget(ownMemory)
 }
