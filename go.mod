@@ -5,7 +5,6 @@ go 1.26.0
 toolchain go1.27.4
 
 require (
-	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794
 	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/flynn/noise v1.1.0
 	github.com/gofrs/flock v0.13.2
@@ -36,6 +35,12 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
+// The lab's alone: no package of the program imports them, which a test holds.
+require (
+	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794
+	gonum.org/v1/plot v0.17.0
+)
+
 require (
 	codeberg.org/go-fonts/liberation v0.5.0 // indirect
 	codeberg.org/go-latex/latex v0.2.0 // indirect
@@ -62,7 +67,6 @@ require (
 	golang.org/x/image v0.30.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
-	gonum.org/v1/plot v0.17.0 // indirect
 	modernc.org/libc v1.80.1 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect

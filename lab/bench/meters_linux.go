@@ -6,105 +6,148 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
+	"time"
 
 	"github.com/jumpget/jumpget/lab/topo"
 )
 
-// meters is what the processes of client and relay have used so far.
-type meters struct {
-	client, relay map[int]float64 // processor seconds by process
-	relayMem      int64           // bytes, the peak since the last look
+// meter watches what the processes of client and relay use during a run.
+type meter struct {
+	before map[int]float64 // processor seconds by process
+	peaks  map[topo.Host]map[int]int64
+	done   chan struct{}
+	ended  chan struct{}
 }
 
-// meters reads the processes' use and starts the relay's memory peak anew.
-func (r *runner) meters() meters {
-	m := meters{client: processorSeconds(topo.Client), relay: processorSeconds(topo.Relay)}
-	if c := r.servers.relay; c != nil && c.Process != nil {
-		m.relayMem = peakMemory(c.Process.Pid)
+var metered = []topo.Host{topo.Client, topo.Relay}
+
+// sampling is how often memory is looked at. The kernel keeps each process's
+// peak, so only the growth of a process's last moments can go unseen.
+const sampling = 200 * time.Millisecond
+
+// idleSeconds is what a server of another peer may use of a processor while it
+// has nothing to do; its memory is not the run's.
+const idleSeconds = .02
+
+func startMeter() *meter {
+	m := &meter{
+		before: map[int]float64{}, peaks: map[topo.Host]map[int]int64{},
+		done: make(chan struct{}), ended: make(chan struct{}),
 	}
+	for _, h := range metered {
+		m.peaks[h] = map[int]int64{}
+		for _, pid := range processes(h) {
+			m.before[pid] = processorSeconds(pid)
+			// From here on the peak is that of the run. It says the same after an
+			// error, only of a longer time.
+			_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0o200)
+		}
+	}
+	go m.watch()
 	return m
 }
 
-// since puts what has been used since before into res. The command itself has
-// ended and is accounted for by state; what runs on is seen in both readings.
-func (m meters) since(before meters, state *os.ProcessState, res *Result) {
-	gb := float64(res.Size) / 1e9
-	client := grown(before.client, m.client)
-	if state != nil {
-		client += state.UserTime().Seconds() + state.SystemTime().Seconds()
-		if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
-			res.ClientMem = usage.Maxrss * 1024
+func (m *meter) watch() {
+	defer close(m.ended)
+	ticker := time.NewTicker(sampling)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			m.sample()
+		case <-m.done:
+			return
 		}
 	}
-	res.ClientCPU = client / gb
-	res.RelayCPU = grown(before.relay, m.relay) / gb
-	res.RelayMem = m.relayMem
 }
 
-// grown sums the growth of every process that is in after; one that was not
-// there before has grown from nothing.
-func grown(before, after map[int]float64) float64 {
-	sum := 0.0
-	for pid, s := range after {
-		sum += s - before[pid]
+func (m *meter) sample() {
+	for _, h := range metered {
+		for _, pid := range processes(h) {
+			m.peaks[h][pid] = peakMemory(pid)
+		}
 	}
-	return sum
+}
+
+// stop puts what has been used into res. The measured command itself has ended
+// and is accounted for by state; what runs on is seen by the meter.
+func (m *meter) stop(state *os.ProcessState, res *Result) {
+	close(m.done)
+	<-m.ended
+	m.sample()
+	used, peak := map[topo.Host]float64{}, map[topo.Host]int64{}
+	for _, h := range metered {
+		for pid, bytes := range m.peaks[h] {
+			before, old := m.before[pid]
+			seconds := max(0, processorSeconds(pid)-before) // 0 once it has ended
+			used[h] += seconds
+			if !old || seconds > idleSeconds {
+				peak[h] = max(peak[h], bytes)
+			}
+		}
+	}
+	if state != nil {
+		used[topo.Client] += state.UserTime().Seconds() + state.SystemTime().Seconds()
+	}
+	gb := float64(res.Size) / 1e9
+	res.ClientCPU, res.RelayCPU = used[topo.Client]/gb, used[topo.Relay]/gb
+	res.ClientMem, res.RelayMem = peak[topo.Client], peak[topo.Relay]
+}
+
+// processes returns the processes in a host's network namespace.
+func processes(h topo.Host) []int {
+	want, err := os.Stat(topo.NamespacePath(h))
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		if ns, err := os.Stat(dir + "/ns/net"); err == nil && os.SameFile(ns, want) {
+			pid, _ := strconv.Atoi(filepath.Base(dir))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // clockTick is the unit of /proc/PID/stat: USER_HZ, 100 on every Linux.
 const clockTick = 100
 
-// processorSeconds returns what each process of a host has used, with its
-// children that have ended.
-func processorSeconds(h topo.Host) map[int]float64 {
-	used := map[int]float64{}
-	want, err := os.Stat(topo.NamespacePath(h))
+// processorSeconds returns what a process has used, with its children that have
+// ended; 0 if it has ended itself.
+func processorSeconds(pid int) float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return used
+		return 0
 	}
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range dirs {
-		if ns, err := os.Stat(dir + "/ns/net"); err != nil || !os.SameFile(ns, want) {
-			continue
-		}
-		pid, _ := strconv.Atoi(filepath.Base(dir))
-		if s, ok := parseStat(dir + "/stat"); ok {
-			used[pid] = s
-		}
-	}
-	return used
+	return parseStat(string(b))
 }
 
 // parseStat sums utime, stime, cutime and cstime (proc(5), fields 14 to 17).
-func parseStat(name string) (seconds float64, ok bool) {
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return 0, false
-	}
-	// The command's name may hold spaces; the fields go on behind its bracket.
-	_, rest, found := strings.Cut(string(b), ") ")
-	fields := strings.Fields(rest)
-	if !found || len(fields) < 15 {
-		return 0, false
+func parseStat(stat string) (seconds float64) {
+	// The command's name may hold spaces and brackets; the fields go on behind its
+	// last bracket.
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 15 {
+		return 0
 	}
 	for _, f := range fields[11:15] {
 		n, err := strconv.ParseFloat(f, 64)
 		if err != nil {
-			return 0, false
+			return 0
 		}
 		seconds += n / clockTick
 	}
-	return seconds, true
+	return seconds
 }
 
-// peakMemory returns a process's peak resident set and starts the peak anew.
+// peakMemory returns a process's peak resident set in bytes.
 func peakMemory(pid int) int64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0o200)
 	for line := range strings.Lines(string(b)) {
 		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
 			kb, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/jumpget/jumpget/lab/emu"
@@ -19,33 +20,84 @@ import (
 type Result struct {
 	Time     time.Time `json:"time"`
 	Commit   string    `json:"commit"`
-	Machine  string    `json:"machine"` // processors and kernel
+	Machine  string    `json:"machine"` // its processors
+	Kernel   string    `json:"kernel"`
 	Version  string    `json:"version"` // of the peer
 	Link     string    `json:"link"`
-	Scenario string    `json:"scenario,omitempty"` // what changed in mid-run, or who else was on the link
+	Scenario string    `json:"scenario,omitempty"` // what changed in mid-run, and who else was on the link
 	Peer     string    `json:"peer"`
 	Size     int64     `json:"size"` // bytes of the file
 	Rep      int       `json:"rep"`
 	Seed     uint64    `json:"seed"`
 
-	OK      bool    `json:"ok"`              // exit code 0 and the right SHA-256
-	Error   string  `json:"error,omitempty"` // why not
-	Seconds float64 `json:"seconds"`         // wall clock of the whole command
-	Share   float64 `json:"share"`           // of what the link can carry: rate x (1 - loss)
-	First   float64 `json:"first,omitempty"` // seconds until the file began to arrive
+	Missing bool    `json:"missing,omitempty"` // the peer is not on this machine; all below is zero
+	OK      bool    `json:"ok"`                // exit code 0 and the right SHA-256
+	Error   string  `json:"error,omitempty"`   // why not
+	Seconds float64 `json:"seconds"`           // wall clock of the whole command
+	Share   float64 `json:"share"`             // of what the link can carry: rate x (1 - loss)
+	First   float64 `json:"first,omitempty"`   // seconds until the file began to arrive
 
-	QueueMean float64 `json:"queue_mean"`     // ms, downstream
-	QueueP99  float64 `json:"queue_p99"`      // ms, downstream
-	Down      float64 `json:"down_per_byte"`  // bytes sent downstream for each byte of the file
-	Up        float64 `json:"up_per_byte"`    // bytes sent upstream for each byte of the file
-	ClientCPU float64 `json:"client_cpu"`     // seconds per GB
-	RelayCPU  float64 `json:"relay_cpu"`      // seconds per GB, of all servers on the relay
-	ClientMem int64   `json:"client_mem"`     // bytes, the largest process
-	RelayMem  int64   `json:"relay_mem"`      // bytes, the JumpGet relay
-	PingP50   float64 `json:"ping,omitempty"` // ms, of a ping alongside
+	QueueMean float64 `json:"queue_mean"`    // ms, downstream
+	QueueP50  float64 `json:"queue_p50"`     // ms, downstream
+	QueueP99  float64 `json:"queue_p99"`     // ms, downstream
+	Down      float64 `json:"down_per_byte"` // bytes sent downstream for each byte of the file
+	Up        float64 `json:"up_per_byte"`   // bytes sent upstream for each byte of the file
+	ClientCPU float64 `json:"client_cpu"`    // seconds per GB
+	RelayCPU  float64 `json:"relay_cpu"`     // seconds per GB, of all servers on the relay
+	ClientMem int64   `json:"client_mem"`    // bytes, the peak of the largest process
+	RelayMem  int64   `json:"relay_mem"`     // bytes, the peak of the largest server on the relay
+	Late      float64 `json:"late_p99"`      // ms that the emulator itself was late, either direction
 
-	Series []emu.Step `json:"series,omitempty"` // downstream, where it was asked for
+	Drops   map[string]uint64 `json:"drops,omitempty"`   // packets downstream, by cause
+	Ping    *Ping             `json:"ping,omitempty"`    // of one alongside, where the scenario has it
+	Sharing *Sharing          `json:"sharing,omitempty"` // with a rival, where the scenario has one
+	Series  *Series           `json:"series,omitempty"`  // where it was asked for
 }
+
+// Ping is what the user's other traffic met: round trips from the neighbour to
+// the origin, ten a second.
+type Ping struct {
+	N    int     `json:"n"` // answered
+	Mean float64 `json:"mean"`
+	P50  float64 `json:"p50"`
+	P99  float64 `json:"p99"`
+	Lost float64 `json:"lost"` // share
+}
+
+// Series is a run in steps of emu.StepLength, downstream. All slices have one length.
+type Series struct {
+	Bytes   []uint32  `json:"bytes"`           // delivered, the rival's among them
+	Rival   []uint32  `json:"rival,omitempty"` // the rival's bytes of them
+	Lost    []uint32  `json:"lost"`            // packets lost on the wire
+	Dropped []uint32  `json:"dropped"`         // packets dropped before it
+	Queue   []float64 `json:"queue"`           // mean wait in ms
+}
+
+// newSeries turns the emulator's rows into columns, which are a quarter the size as JSON.
+func newSeries(steps []emu.Step, rival bool) *Series {
+	s := &Series{}
+	for _, step := range steps {
+		s.Bytes = append(s.Bytes, step.OutBytes)
+		s.Lost = append(s.Lost, step.Lost)
+		s.Dropped = append(s.Dropped, step.Dropped)
+		s.Queue = append(s.Queue, math.Round(step.QueueMS*10)/10)
+		if rival {
+			s.Rival = append(s.Rival, step.Guest)
+		}
+	}
+	return s
+}
+
+// Key names what was measured, but not when: results with one key are repetitions.
+type Key struct {
+	Scenario string
+	Size     int64
+	Link     string
+	Peer     string
+}
+
+// Key returns the result's key.
+func (r Result) Key() Key { return Key{r.Scenario, r.Size, r.Link, r.Peer} }
 
 // Write appends results to w, one JSON object a line.
 func Write(w io.Writer, rs ...Result) error {
@@ -58,14 +110,15 @@ func Write(w io.Writer, rs ...Result) error {
 	return nil
 }
 
-// Read reads what Write wrote.
+// Read reads what Write wrote. A last line that was cut short, as by a killed
+// run, ends it without an error.
 func Read(r io.Reader) ([]Result, error) {
 	var rs []Result
 	dec := json.NewDecoder(bufio.NewReader(r))
 	for {
 		var one Result
 		switch err := dec.Decode(&one); {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return rs, nil
 		case err != nil:
 			return nil, fmt.Errorf("result %d: %w", len(rs)+1, err)

@@ -19,80 +19,116 @@ import (
 	"github.com/jumpget/jumpget/lab/topo"
 )
 
-// one runs a peer once on a fresh link and measures it.
-func (r *runner) one(ctx context.Context, p peer.Peer, rep int) (Result, error) {
-	seed := r.opt.Seed + uint64(rep)
+// prepareLimit is how long a peer may take for what stands before or after its run.
+const prepareLimit = 2 * time.Minute
+
+// one runs a peer once on a fresh link and measures it. An error is the lab's; a
+// peer's own stands in the result.
+func (r *runner) one(ctx context.Context, t turn) (Result, error) {
 	res := Result{
-		Time: time.Now().UTC(), Commit: r.opt.Commit, Machine: r.machine, Version: r.versions[p.Name],
-		Link: r.link.Name, Peer: p.Name, Size: r.opt.Size, Rep: rep, Seed: seed,
+		Time: time.Now().UTC().Truncate(time.Second), Commit: r.opt.Commit, Machine: r.system.machine, Kernel: r.system.kernel,
+		Version: r.versions[t.peer.Name], Link: r.link.Name, Scenario: t.scenario.Name, Peer: t.peer.Name,
+		Size: r.opt.Size, Rep: t.rep, Seed: r.opt.Seed + uint64(t.rep),
+	}
+	if missing := t.peer.Missing(); len(missing) > 0 {
+		res.Missing, res.Error = true, "missing: "+strings.Join(missing, ", ")
+		return res, nil
 	}
 	dir, err := os.MkdirTemp(topo.WorkDir, "run-")
 	if err != nil {
 		return res, err
 	}
 	defer os.RemoveAll(dir)
-	vars := r.vars(rep, p)
-	if p.Before != "" {
-		if err := r.client(ctx, dir, vars.Expand(p.Before), 2*time.Minute, nil); err != nil {
+	vars := r.vars(t.peer.Name, t.rep)
+	if t.peer.Before != "" {
+		if err := r.command(topo.Client, dir, vars.Expand(t.peer.Before)).run(ctx, prepareLimit); err != nil {
 			res.Error = "could not be made ready: " + err.Error()
-			return res, nil
+			return res, ctx.Err()
 		}
 	}
-	if _, err := r.topo.Ask(emu.Command{Reset: true, Replace: &emu.Configs{Down: r.link.Down, Up: r.link.Up, Seed: seed}}); err != nil {
+	if err := r.measure(ctx, t, dir, vars, &res); err != nil {
 		return res, err
 	}
-	before := r.meters()
-	var state *os.ProcessState
-	start := time.Now()
-	err = r.client(ctx, dir, vars.Expand(p.Command), r.limit(), &state)
-	res.Seconds = time.Since(start).Seconds()
-	answer, askErr := r.topo.Ask(emu.Command{})
-	if askErr != nil {
-		return res, askErr
+	if t.peer.After != "" {
+		if err := r.command(topo.Client, dir, vars.Expand(t.peer.After)).run(ctx, prepareLimit); err != nil {
+			r.opt.Note(fmt.Sprintf("%s could not tidy up: %v", t.peer.Name, err))
+		}
 	}
-	if ctx.Err() != nil {
-		return res, ctx.Err()
-	}
-	r.meters().since(before, state, &res)
-	r.judge(&res, dir, err)
-	fill(&res, answer, r.opt.Series)
-	return res, nil
+	return res, ctx.Err()
 }
 
-// limit is how long a peer may take: six times what the link needs for the
+// measure lets the link fall silent, starts who else is on it, and runs the peer.
+func (r *runner) measure(ctx context.Context, t turn, dir string, vars peer.Vars, res *Result) error {
+	if err := r.silence(ctx); err != nil {
+		return err
+	}
+	fresh := emu.Configs{Down: r.link.Down, Up: r.link.Up, Seed: res.Seed}
+	if _, err := r.topo.Ask(emu.Command{Reset: true, Replace: &fresh}); err != nil {
+		return err
+	}
+	others, err := r.startOthers(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer others.stop()
+	if _, err := r.topo.Ask(emu.Command{Reset: true}); err != nil {
+		return err
+	}
+	meter := startMeter()
+	changes := r.play(ctx, t.scenario)
+	cmd := r.command(topo.Client, dir, vars.Expand(t.peer.Command))
+	start := time.Now()
+	runErr := cmd.run(ctx, r.limit())
+	res.Seconds = time.Since(start).Seconds()
+	answer, err := r.topo.Ask(emu.Command{})
+	meter.stop(cmd.state, res)
+	if err := errors.Join(err, changes.stop(), ctx.Err()); err != nil {
+		return err
+	}
+	capacity := t.scenario.Capacity(r.link, time.Duration(res.Seconds*float64(time.Second)))
+	r.judge(res, dir, runErr, capacity)
+	r.fill(res, answer)
+	others.fill(res, answer.Down.Series)
+	return r.servers.check()
+}
+
+// limit is how long a peer may take: Patience times what the link needs for the
 // file. Beyond that its share is that of what has arrived.
 func (r *runner) limit() time.Duration {
 	ideal := float64(r.opt.Size) * 8 / r.link.Limit()
-	return max(20*time.Second, time.Duration(6*ideal*float64(time.Second)))
+	return max(20*time.Second, time.Duration(r.opt.Patience*ideal*float64(time.Second)))
 }
 
-// client runs a shell line on the client, in dir.
-func (r *runner) client(ctx context.Context, dir, line string, limit time.Duration, state **os.ProcessState) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	cmd := r.topo.Command(ctx, topo.Client, "sh", "-c", line)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), r.clientEnv()...)
-	var tail tailBuffer
-	cmd.Stdout, cmd.Stderr = &tail, &tail
-	// A process that the peer leaves behind may hold the pipe; it is not waited for.
-	cmd.WaitDelay = time.Second
-	err := cmd.Run()
-	if state != nil {
-		*state = cmd.ProcessState
+// silence waits until nothing of an earlier run is on the link any more, such as
+// the retransmissions of a connection whose other end was killed.
+func (r *runner) silence(ctx context.Context) error {
+	// What keeps a connection alive is less than this.
+	const quiet = 4000
+	window := max(2*r.link.RTT, 200*time.Millisecond)
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); {
+		if _, err := r.topo.Ask(emu.Command{Reset: true}); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(window):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		a, err := r.topo.Ask(emu.Command{})
+		if err != nil {
+			return err
+		}
+		if a.Down.Bytes+a.Up.Bytes < quiet {
+			return nil
+		}
 	}
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("not finished after %v", limit.Round(time.Second))
-	case errors.Is(err, os.ErrProcessDone) || err == nil || cmd.ProcessState.Success():
-		return nil
-	}
-	return fmt.Errorf("%w: %s", err, strings.TrimSpace(tail.String()))
+	r.opt.Note(r.link.Name + ": the link did not fall silent after the run before")
+	return nil
 }
 
 // judge compares the file with what was served and works the share out. A run
 // that did not finish gets the share of the bytes that it has on disk.
-func (r *runner) judge(res *Result, dir string, err error) {
+func (r *runner) judge(res *Result, dir string, err error, capacity float64) {
 	got := int64(0)
 	switch {
 	case err != nil:
@@ -105,7 +141,9 @@ func (r *runner) judge(res *Result, dir string, err error) {
 			res.Error, got = "the file differs from the one served", 0
 		}
 	}
-	res.Share = float64(min(got, res.Size)) * 8 / res.Seconds / r.link.Limit()
+	if capacity > 0 {
+		res.Share = float64(min(got, res.Size)) * 8 / capacity
+	}
 }
 
 func sumFile(name string) (sum string, size int64, err error) {
@@ -134,61 +172,32 @@ func bytesIn(dir string) (n int64) {
 }
 
 // fill takes over what the link has seen.
-func fill(res *Result, a emu.Answer, series bool) {
+func (r *runner) fill(res *Result, a emu.Answer) {
 	res.First = a.Down.FirstMS / 1000
-	res.QueueMean, res.QueueP99 = a.Down.Queue.Mean, a.Down.Queue.P99
+	res.QueueMean, res.QueueP50, res.QueueP99 = a.Down.Queue.Mean, a.Down.Queue.P50, a.Down.Queue.P99
 	res.Down = float64(a.Down.Bytes) / float64(res.Size)
 	res.Up = float64(a.Up.Bytes) / float64(res.Size)
-	if series {
-		res.Series = a.Down.Series
+	res.Late = max(a.Down.Late.P99, a.Up.Late.P99)
+	res.Drops = a.Down.Drops
+	if r.opt.Series {
+		res.Series = newSeries(a.Down.Series, a.Down.Guest > 0)
 	}
 }
 
 // vars fills in what a peer's command may name. Each run of JumpGet asks for a
 // URL that its relay has not seen, so the relay has to fetch it as well.
-func (r *runner) vars(rep int, p peer.Peer) peer.Vars {
+func (r *runner) vars(who string, rep int) peer.Vars {
 	return peer.Vars{
 		"origin":   "http://" + topo.OriginAddr + "/" + fileName,
+		"endless":  "http://" + topo.OriginAddr + "/" + endlessName,
 		"relay":    "http://" + topo.RelayAddr + "/" + fileName,
 		"relaydir": "http://" + topo.RelayAddr,
 		"name":     fileName,
-		"tiny":     "http://" + topo.OriginAddr + "/tiny",
-		"fresh":    fmt.Sprintf("http://%s/%s?run=%s-%d-%d", topo.OriginAddr, fileName, p.Name, rep, time.Now().UnixNano()),
+		"fresh":    fmt.Sprintf("http://%s/%s?run=%s-%d-%d", topo.OriginAddr, fileName, who, rep, time.Now().UnixNano()),
 		"path":     filepath.Join(r.servers.www, fileName),
 		"ssh":      r.servers.ssh(),
 		"sshw":     r.servers.path("sshw"),
 		"dest":     "root@" + topo.RelayAddr,
 		"jumpget":  r.opt.JumpGet,
-		"mbps":     fmt.Sprint(int(r.link.Down.Rate / 1e6)),
 	}
 }
-
-// clientEnv makes JumpGet speak to the lab's relay without a word on its
-// command line, from a home of its own.
-func (r *runner) clientEnv() []string {
-	return []string{
-		"HOME=" + r.servers.path("home"),
-		"XDG_STATE_HOME=" + r.servers.path("state"),
-		"XDG_CONFIG_HOME=" + r.servers.path("config"),
-		"JUMPGET_RELAY=root@" + topo.RelayAddr,
-		"JUMPGET_SSH=" + r.servers.ssh(),
-	}
-}
-
-// The names of the files that nginx serves.
-const fileName = "file.bin"
-
-// tailBuffer keeps the end of what is written to it.
-type tailBuffer struct{ b []byte }
-
-const tailSize = 500
-
-func (t *tailBuffer) Write(p []byte) (int, error) {
-	t.b = append(t.b, p...)
-	if len(t.b) > tailSize {
-		t.b = t.b[len(t.b)-tailSize:]
-	}
-	return len(p), nil
-}
-
-func (t *tailBuffer) String() string { return string(t.b) }

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -20,16 +21,26 @@ import (
 // servers starts what the peers need and remembers how to reach it.
 type servers struct {
 	topo    *topo.Topology
-	dir     string // for keys, configurations and logs
+	dir     string // for keys, configurations, homes and logs
 	www     string // what nginx serves
 	jumpget string // the program
-	relay   *exec.Cmd
+	running []server
+}
+
+type server struct {
+	name    string
+	process *topo.Process
 }
 
 func (s *servers) path(name string) string { return filepath.Join(s.dir, name) }
 
 // start starts the servers that any of the peers needs, and nginx on both hosts.
 func (s *servers) start(ctx context.Context, link profile.Profile, peers []peer.Peer) error {
+	for _, h := range []topo.Host{topo.Client, topo.Relay, topo.Neighbour} {
+		if err := os.MkdirAll(s.path(string(h)), 0o700); err != nil {
+			return err
+		}
+	}
 	for _, h := range []struct {
 		host topo.Host
 		addr string
@@ -61,15 +72,17 @@ error_log %[1]s.err;
 pid %[1]s.pid;
 daemon off;
 events { worker_connections 512; }
-http { access_log off; sendfile on; server { listen %[2]s:80; root %[3]s; } }
-`, conf, addr, s.www)
+http { access_log off; sendfile on; server {
+	listen %[2]s:80;
+	root %[3]s;
+	# Reading a hole by sendfile would fill it with memory.
+	location = /%[4]s { sendfile off; }
+} }
+`, conf, addr, s.www, endlessName)
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return err
 	}
-	if err := s.run(ctx, h, "nginx-"+string(h), nil, "nginx", "-c", conf); err != nil {
-		return err
-	}
-	return await(ctx, h, addr+":80")
+	return s.run(ctx, h, "nginx-"+string(h), addr+":80", "nginx", "-c", conf)
 }
 
 // startSSHD starts a server of its own with keys of its own.
@@ -98,6 +111,7 @@ PasswordAuthentication no
 StrictModes no
 PermitRootLogin yes
 UsePAM no
+Subsystem sftp internal-sftp
 `, topo.RelayAddr, s.path("host"), s.path("id.pub")),
 		// The programs that take one word as their ssh get this script.
 		"sshw": "#!/bin/sh\nexec " + s.ssh() + " \"$@\"\n",
@@ -107,10 +121,11 @@ UsePAM no
 			return err
 		}
 	}
-	if err := s.run(ctx, topo.Relay, "sshd", nil, "/usr/sbin/sshd", "-D", "-e", "-f", s.path("sshd_config")); err != nil {
+	sshd, err := exec.LookPath("sshd") // it insists on its whole path
+	if err != nil {
 		return err
 	}
-	return await(ctx, topo.Relay, topo.RelayAddr+":22")
+	return s.run(ctx, topo.Relay, "sshd", topo.RelayAddr+":22", sshd, "-D", "-e", "-f", s.path("sshd_config"))
 }
 
 func (s *servers) ssh() string {
@@ -125,56 +140,100 @@ func (s *servers) startHysteria(ctx context.Context, link profile.Profile) error
 	if err != nil {
 		return fmt.Errorf("openssl: %w: %s", err, out)
 	}
-	server := fmt.Sprintf("listen: %s:4443\ntls: {cert: %s, key: %s}\nauth: {type: password, password: lab}\n", topo.RelayAddr, s.path("hy.crt"), s.path("hy.key"))
-	if err := s.hysteria(ctx, topo.Relay, "server", "hy-server", server); err != nil {
+	server := hysteriaConfig{
+		"listen": topo.RelayAddr + ":4443", "tls": hysteriaConfig{"cert": s.path("hy.crt"), "key": s.path("hy.key")},
+		"auth": hysteriaConfig{"type": "password", "password": "lab"},
+	}
+	// It speaks UDP, so there is nothing to await but its clients.
+	if err := s.hysteria(ctx, topo.Relay, "server", "hysteria-server", "", server); err != nil {
 		return err
 	}
-	client := "server: " + topo.RelayAddr + ":4443\nauth: lab\ntls: {sni: relay, insecure: true}\nlazy: true\nhttp: {listen: 127.0.0.1:%d}\n"
-	if err := s.hysteria(ctx, topo.Client, "client", "hy-bbr", fmt.Sprintf(client, 8081)); err != nil {
-		return err
-	}
-	mbps := int(link.Down.Rate / 1e6)
-	brutal := fmt.Sprintf(client, 8082) + fmt.Sprintf("bandwidth: {up: %d mbps, down: %d mbps}\n", mbps, mbps)
-	if err := s.hysteria(ctx, topo.Client, "client", "hy-brutal", brutal); err != nil {
-		return err
-	}
-	for _, port := range []string{"8081", "8082"} {
-		if err := await(ctx, topo.Client, "127.0.0.1:"+port); err != nil {
+	for name, port := range map[string]int{"hysteria-bbr": peer.HysteriaPort, "hysteria-brutal": peer.BrutalPort} {
+		local := fmt.Sprintf("127.0.0.1:%d", port)
+		client := hysteriaConfig{
+			"server": topo.RelayAddr + ":4443", "auth": "lab", "tls": hysteriaConfig{"sni": "relay", "insecure": true}, "lazy": true,
+			"tcpForwarding": []hysteriaConfig{{"listen": local, "remote": topo.OriginAddr + ":80"}},
+		}
+		if port == peer.BrutalPort {
+			rate := fmt.Sprintf("%d kbps", int(link.Down.Rate/1e3))
+			client["bandwidth"] = hysteriaConfig{"up": rate, "down": rate}
+		}
+		if err := s.hysteria(ctx, topo.Client, "client", name, local, client); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *servers) hysteria(ctx context.Context, h topo.Host, role, name, conf string) error {
-	file := s.path(name + ".yaml")
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+// hysteriaConfig is what hysteria reads, as JSON.
+type hysteriaConfig map[string]any
+
+func (s *servers) hysteria(ctx context.Context, h topo.Host, role, name, addr string, conf hysteriaConfig) error {
+	text, err := json.Marshal(conf)
+	if err != nil {
 		return err
 	}
-	return s.run(ctx, h, name, nil, "hysteria", role, "-c", file, "--disable-update-check")
+	file := s.path(name + ".json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return err
+	}
+	return s.run(ctx, h, name, addr, "hysteria", role, "-c", file, "--disable-update-check")
 }
 
 func (s *servers) startJumpGet(ctx context.Context, _ profile.Profile) error {
-	env := append(os.Environ(), "JUMPGET_DATA_DIR="+s.path("relay"), "JUMPGET_ALLOW_PRIVATE_ORIGINS=all")
-	if err := s.run(ctx, topo.Relay, "relay", env, s.jumpget, "serve"); err != nil {
-		return err
-	}
-	return await(ctx, topo.Relay, "127.0.0.1:4100")
+	return s.run(ctx, topo.Relay, "relay", "127.0.0.1:4100", s.jumpget, "serve")
 }
 
-// run starts a server on a host, its output in a log of that name.
-func (s *servers) run(ctx context.Context, h topo.Host, name string, env []string, command string, args ...string) error {
+// env is the environment of everything that runs on a host: a home of its own,
+// and what JumpGet has to know so that nothing of it stands on a command line.
+func (s *servers) env(h topo.Host) []string {
+	home := s.path(string(h))
+	return append(os.Environ(),
+		"HOME="+home,
+		"TMPDIR="+topo.WorkDir+"/tmp",
+		"XDG_STATE_HOME="+home+"/state",
+		"XDG_CONFIG_HOME="+home+"/config",
+		"JUMPGET_RELAY=root@"+topo.RelayAddr,
+		"JUMPGET_SSH="+s.ssh(),
+		"JUMPGET_DATA_DIR="+home+"/data",
+		"JUMPGET_ALLOW_PRIVATE_ORIGINS=all",
+	)
+}
+
+// run starts a server on a host, its output in a log of that name, and waits
+// until something listens at addr, unless that is empty.
+func (s *servers) run(ctx context.Context, h topo.Host, name, addr, command string, args ...string) error {
 	log, err := os.Create(s.path(name + ".log"))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	cmd := s.topo.Command(ctx, h, command, args...)
-	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, env
-	if name == "relay" {
-		s.relay = cmd
+	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, s.env(h)
+	p, err := s.topo.Start(cmd)
+	if err != nil {
+		return err
 	}
-	return s.topo.Start(cmd)
+	one := server{name, p}
+	s.running = append(s.running, one)
+	if addr == "" {
+		return nil
+	}
+	return s.await(ctx, h, addr, one)
+}
+
+// check returns an error if one of the servers has ended.
+func (s *servers) check() error {
+	for _, one := range s.running {
+		if one.process.Ended() {
+			return s.gone(one)
+		}
+	}
+	return nil
+}
+
+func (s *servers) gone(one server) error {
+	return fmt.Errorf("%s has ended: %s", one.name, says(s.log(one.name)))
 }
 
 // log returns the end of a server's log, for an error.
@@ -192,7 +251,7 @@ func (s *servers) log(name string) string {
 }
 
 // await waits until something listens at addr on the host.
-func await(ctx context.Context, h topo.Host, addr string) error {
+func (s *servers) await(ctx context.Context, h topo.Host, addr string, one server) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var last error
@@ -204,6 +263,9 @@ func await(ctx context.Context, h topo.Host, addr string) error {
 			}
 			return err
 		})
+		if one.process.Ended() {
+			return s.gone(one)
+		}
 		if last == nil {
 			return nil
 		}

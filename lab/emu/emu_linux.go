@@ -10,8 +10,8 @@ package emu
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +28,9 @@ type Options struct {
 	ClientNS, RouterNS string      // paths of network namespaces, such as /run/netns/client
 	Down, Up           link.Config // router to client, client to router
 	Seed               uint64
+	// Guest is an address behind the client whose traffic is counted apart in
+	// the series; the zero value is nobody's.
+	Guest netip.Addr
 }
 
 // Emulator is a link in operation.
@@ -37,6 +40,9 @@ type Emulator struct {
 	done     chan struct{}
 	start    time.Time
 }
+
+// pumps is how many an emulator has: one a direction.
+const pumps = 2
 
 // Start opens the two devices and begins to carry packets. The devices still
 // need their addresses; they vanish with Close or with the process.
@@ -49,18 +55,15 @@ func Start(o Options) (*Emulator, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(client))
 	}
-	e := &Emulator{fds: []int{client, router}, done: make(chan struct{}, 2), start: time.Now()}
+	e := &Emulator{fds: []int{client, router}, done: make(chan struct{}, pumps), start: time.Now()}
 	clock := func() time.Duration { return time.Since(e.start) }
-	newPump := func(in, out int, cfg link.Config, seed uint64) *pump {
-		return &pump{in: in, out: out, link: link.New(cfg, seed), ring: newRing(inFlight(cfg)), rec: newRecorder(), clock: clock}
+	newPump := func(in, out int, cfg link.Config, seed uint64, g guest) *pump {
+		return &pump{in: in, out: out, link: link.New(cfg, seed), ring: newRing(inFlight(cfg)), rec: newRecorder(), clock: clock, guest: g}
 	}
-	e.down = newPump(router, client, o.Down, o.Seed*2)
-	e.up = newPump(client, router, o.Up, o.Seed*2+1)
-	// Nothing is allocated while packets flow; a collection would only stop the pumps.
-	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(4 << 30)
-	// Each pump keeps a processor for itself, asleep or not.
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2)
+	e.down = newPump(router, client, o.Down, o.Seed*2, guest{o.Guest, destination})
+	e.up = newPump(client, router, o.Up, o.Seed*2+1, guest{o.Guest, source})
+	// Each pump keeps a processor of Go's for itself, asleep or not.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + pumps)
 	for _, p := range []*pump{e.down, e.up} {
 		go func() {
 			p.run()
@@ -106,6 +109,7 @@ func (e *Emulator) Close() error {
 	e.up.stop.Store(true)
 	<-e.done
 	<-e.done
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - pumps)
 	return errors.Join(unix.Close(e.fds[0]), unix.Close(e.fds[1]))
 }
 

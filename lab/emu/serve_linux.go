@@ -33,6 +33,7 @@ type Answer struct {
 // has been carried out an Answer with the statistics from before it is written.
 // Since in ends when the other side dies in whatever way, nothing is left behind.
 func Serve(o Options, in io.Reader, out io.Writer) error {
+	dedicate()
 	enc, dec := json.NewEncoder(out), json.NewDecoder(in)
 	e, err := Start(o)
 	if err != nil {

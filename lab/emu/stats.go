@@ -14,9 +14,10 @@ type Stats struct {
 	Bytes    uint64            `json:"bytes"`     // offered, IP packets
 	Out      uint64            `json:"out"`       // packets delivered
 	OutBytes uint64            `json:"out_bytes"` // bytes delivered
-	FirstMS  float64           `json:"first_ms"`  // when the firstFull-th full packet was delivered; 0: never
+	FirstMS  float64           `json:"first_ms"`  // when the firstFull-th full packet not the guest's was delivered; 0: never
 	Drops    map[string]uint64 `json:"drops"`     // packets, by cause
 	Queue    Delay             `json:"queue"`     // waiting for the wire
+	Guest    uint64            `json:"guest"`     // bytes of OutBytes that were the guest's
 	Late     Delay             `json:"late"`      // handed over later than the model says: the emulator's own error
 	Series   []Step            `json:"series"`    // in steps of StepLength
 }
@@ -32,6 +33,7 @@ type Delay struct {
 // Step is what happened in one StepLength.
 type Step struct {
 	OutBytes uint32  `json:"out_bytes"`
+	Guest    uint32  `json:"guest"`   // bytes of OutBytes that were the guest's
 	Lost     uint32  `json:"lost"`    // packets lost on the wire
 	Dropped  uint32  `json:"dropped"` // packets dropped before it
 	QueueMS  float64 `json:"queue_ms"`
@@ -100,6 +102,7 @@ type recorder struct {
 	bytes    uint64
 	out      uint64
 	outBytes uint64
+	guest    uint64
 	full     int           // packets of fullSize or more delivered
 	first    time.Duration // when the firstFull-th of them was
 	drops    [link.Verdicts]uint64
@@ -149,19 +152,27 @@ func (r *recorder) offered(now time.Duration, size int, f link.Fate) {
 	}
 }
 
-func (r *recorder) delivered(now, due time.Duration, size int) {
+func (r *recorder) delivered(now, due time.Duration, size int, guest bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.out++
 	r.outBytes += uint64(size)
+	i := r.step(now)
+	if i >= 0 {
+		r.steps[i].OutBytes += uint32(size)
+	}
+	r.late.add(now - due)
+	if guest {
+		r.guest += uint64(size)
+		if i >= 0 {
+			r.steps[i].Guest += uint32(size)
+		}
+		return
+	}
 	if size >= fullSize {
 		if r.full++; r.full == firstFull {
 			r.first = now - r.start
 		}
-	}
-	r.late.add(now - due)
-	if i := r.step(now); i >= 0 {
-		r.steps[i].OutBytes += uint32(size)
 	}
 }
 
@@ -169,7 +180,7 @@ func (r *recorder) reset(now time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.start = now
-	r.packets, r.bytes, r.out, r.outBytes = 0, 0, 0, 0
+	r.packets, r.bytes, r.out, r.outBytes, r.guest = 0, 0, 0, 0, 0
 	r.full, r.first = 0, 0
 	r.drops = [link.Verdicts]uint64{}
 	r.queue, r.late = histogram{}, histogram{}
@@ -180,7 +191,7 @@ func (r *recorder) stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Stats{
-		Packets: r.packets, Bytes: r.bytes, Out: r.out, OutBytes: r.outBytes,
+		Packets: r.packets, Bytes: r.bytes, Out: r.out, OutBytes: r.outBytes, Guest: r.guest,
 		FirstMS: float64(r.first) / float64(time.Millisecond),
 		Drops:   map[string]uint64{}, Queue: r.queue.delay(), Late: r.late.delay(),
 		Series: make([]Step, len(r.steps)),

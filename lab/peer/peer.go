@@ -28,18 +28,18 @@ type Peer struct {
 	// Servers run on the relay beside nginx.
 	Servers []Server
 	// Before is a shell line run on the client before the clock starts; it sets
-	// the peer's state (warm or cold).
-	Before string
+	// the peer's state (warm or cold). After is one for when the clock has stopped.
+	Before, After string
 	// Command is a shell line, run on the client in an empty folder, that has to
 	// leave the file there as "out". The variables of Vars stand in braces.
 	Command string
-	// UDP marks a peer that has nothing but UDP.
-	UDP bool
 }
 
 // Vars are what a peer's lines may name: {origin} and {relay} are the URL of the
-// file on nginx there, {ssh} is the ssh command, {dest} its destination, {path}
-// the file's path on the relay, {jumpget} the program, {mbps} the link's true rate.
+// file on nginx there, {relaydir} and {name} the latter's two parts, {fresh} is a
+// URL of it at the origin that nobody has asked for yet, {ssh} is the ssh command
+// and {sshw} a script of it, {dest} ssh's destination, {path} the file's path on
+// the relay, {jumpget} the program.
 type Vars map[string]string
 
 // Expand fills the variables in.
@@ -53,52 +53,62 @@ func (v Vars) Expand(line string) string {
 
 const (
 	aria2   = "aria2c -q -x16 -s16 -k1M --file-allocation=none -o out "
-	lftp    = "lftp -e 'set net:timeout 300; set xfer:log no; pget -n 16 -c %s -o out; exit'"
-	rclone  = "rclone copyto --config /dev/null --multi-thread-streams 16 --multi-thread-cutoff 1M --http-url %s :http:%s out"
+	lftp    = "lftp -e 'set net:timeout 300; set xfer:log no; pget -n 16 -c {relay} -o out; exit'"
+	rclone  = "rclone copyto --config /dev/null --multi-thread-streams 16 --multi-thread-cutoff 1M --http-url {relaydir} :http:{name} out"
+	tunnel  = "curl -sf -o %s http://127.0.0.1:%d/%s"
 	connect = "{jumpget} ls >/dev/null"
-	forget  = "{ssh} -O exit {dest} 2>/dev/null; rm -rf $XDG_STATE_HOME/jumpget; true"
+	forget  = "for s in $XDG_STATE_HOME/jumpget/ssh/*; do {ssh} -O exit -o ControlPath=$s {dest}; done 2>/dev/null; rm -rf $XDG_STATE_HOME/jumpget"
 	get     = "{jumpget} --progress none --no-remote-time -o out "
+	// The relay's copies are removed, or its memory would fill in a long run.
+	remove = `{jumpget} ls | awk 'NR > 1 { print $1 }' | xargs -r {jumpget} rm -q`
 )
 
-// All returns every peer in the order of the report.
+// Ports of the hysteria clients on the client's loopback; each leads to the origin's nginx.
+const (
+	HysteriaPort = 8081 // finds the rate by itself
+	BrutalPort   = 8082 // is told the link's true rate
+)
+
+// All returns every peer in the order of the report. JumpGet's paths stand there
+// one by one; a new path is a new line.
 func All() []Peer {
 	return []Peer{
 		{Name: "wget", About: "from the origin (CUBIC)", Needs: []string{"wget"}, Command: "wget -q -O out {origin}"},
 		{Name: "curl", About: "from the origin (CUBIC)", Needs: []string{"curl"}, Command: "curl -sf -o out {origin}"},
 		{Name: "axel", About: "16 connections from the origin (CUBIC)", Needs: []string{"axel"}, Command: "axel -q -n 16 -o out {origin}"},
 		{Name: "aria2", About: "16 connections from the origin (CUBIC)", Needs: []string{"aria2c"}, Command: aria2 + "{origin}"},
-		{Name: "wget2", About: "from the origin (CUBIC)", Needs: []string{"wget2"}, Command: "wget2 -q --max-threads=16 --chunk-size=1M -O out {origin}"},
+		{Name: "wget2", About: "16 ranges at once from the origin (CUBIC)", Needs: []string{"wget2"}, Command: "wget2 -q --max-threads=16 --chunk-size=1M -O out {origin}"},
 		{Name: "wget-bbr", About: "from the relay (BBR)", Needs: []string{"wget"}, Command: "wget -q -O out {relay}"},
 		{Name: "axel-bbr", About: "16 connections from the relay (BBR)", Needs: []string{"axel"}, Command: "axel -q -n 16 -o out {relay}"},
 		{Name: "aria2-bbr", About: "16 connections from the relay (BBR)", Needs: []string{"aria2c"}, Command: aria2 + "{relay}"},
-		{Name: "lftp-bbr", About: "pget, 16 connections from the relay (BBR)", Needs: []string{"lftp"}, Command: fmt.Sprintf(lftp, "{relay}")},
-		{Name: "rclone-bbr", About: "16 streams from the relay (BBR)", Needs: []string{"rclone"}, Command: fmt.Sprintf(rclone, "{relaydir}", "{name}")},
-		{Name: "scp-bbr", About: "over ssh from the relay (BBR)", Needs: []string{"scp"}, Servers: []Server{SSHD}, Command: "scp -q -S {sshw} {dest}:{path} out"},
-		{Name: "rsync-bbr", About: "over ssh from the relay (BBR)", Needs: []string{"rsync"}, Servers: []Server{SSHD}, Command: "rsync --inplace -e {sshw} {dest}:{path} out"},
-		{
-			Name: "hysteria2", About: "its own BBR, connected already", Needs: []string{"hysteria", "curl"}, Servers: []Server{Hysteria},
-			Before: "curl -sf -o /dev/null -x http://127.0.0.1:8081 {tiny}", Command: "curl -sf -x http://127.0.0.1:8081 -o out {origin}", UDP: true,
-		},
-		{
-			Name: "hysteria2-brutal", About: "told the link's true rate by hand, connected already", Needs: []string{"hysteria", "curl"}, Servers: []Server{Hysteria},
-			Before: "curl -sf -o /dev/null -x http://127.0.0.1:8082 {tiny}", Command: "curl -sf -x http://127.0.0.1:8082 -o out {origin}", UDP: true,
-		},
-		{
-			Name: "jumpget-cold", About: "no ssh connection yet", Needs: []string{"ssh"}, Servers: []Server{SSHD, JumpGet},
-			Before: forget, Command: get + "{fresh}",
-		},
-		{
-			Name: "jumpget", About: "control connection alive", Needs: []string{"ssh"}, Servers: []Server{SSHD, JumpGet},
-			Before: connect, Command: get + "{fresh}",
-		},
-		{
-			Name: "jumpget-tcp", About: "the TCP path alone, control connection alive", Needs: []string{"ssh"}, Servers: []Server{SSHD, JumpGet},
-			Before: connect, Command: get + "--path tcp {fresh}",
-		},
-		{
-			Name: "jumpget-ssh", About: "the ssh path alone, control connection alive", Needs: []string{"ssh"}, Servers: []Server{SSHD, JumpGet},
-			Before: connect, Command: get + "--path ssh {fresh}",
-		},
+		{Name: "lftp-bbr", About: "pget, 16 connections from the relay (BBR)", Needs: []string{"lftp"}, Command: lftp},
+		{Name: "rclone-bbr", About: "16 streams from the relay (BBR)", Needs: []string{"rclone"}, Command: rclone},
+		overSSH("scp-bbr", "scp", "scp -q -S {sshw} {dest}:{path} out"),
+		overSSH("rsync-bbr", "rsync", "rsync --inplace -e {sshw} {dest}:{path} out"),
+		hysteria("hysteria2", "its own BBR, connected already", HysteriaPort),
+		hysteria("hysteria2-brutal", "told the link's true rate by hand, connected already", BrutalPort),
+		jumpget("jumpget-cold", "no ssh connection yet, nothing known of the relay", forget, ""),
+		jumpget("jumpget", "control connection alive", connect, ""),
+		jumpget("jumpget-tcp", "the TCP path alone, control connection alive", connect, "--path tcp "),
+		jumpget("jumpget-ssh", "the ssh path alone, control connection alive", connect, "--path ssh "),
+	}
+}
+
+func overSSH(name, command, line string) Peer {
+	return Peer{Name: name, About: "over ssh from the relay (BBR)", Needs: []string{command, "ssh", "sshd"}, Servers: []Server{SSHD}, Command: line}
+}
+
+func hysteria(name, about string, port int) Peer {
+	return Peer{
+		Name: name, About: about, Needs: []string{"hysteria", "curl", "openssl"}, Servers: []Server{Hysteria},
+		Before: fmt.Sprintf(tunnel, "/dev/null", port, "tiny"), Command: fmt.Sprintf(tunnel, "out", port, "{name}"),
+	}
+}
+
+func jumpget(name, about, before, flags string) Peer {
+	return Peer{
+		Name: name, About: about, Needs: []string{"ssh", "sshd"}, Servers: []Server{SSHD, JumpGet},
+		Before: before, Command: get + flags + "{fresh}", After: remove,
 	}
 }
 

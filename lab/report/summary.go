@@ -1,4 +1,4 @@
-// Package report turns the results of runs into a Markdown table, plots and a
+// Package report turns the results of runs into Markdown tables, plots and a
 // comparison of two sets of results.
 package report
 
@@ -11,21 +11,20 @@ import (
 
 // Cell sums up every run of one peer on one link with one size.
 type Cell struct {
-	Link, Peer string
-	Scenario   string
-	Size       int64
-	Runs       int
-	Failed     int // runs without the right file at the end
-	Share      Spread
-	Seconds    Spread
-	First      Spread
-	QueueMean  Spread
-	QueueP99   Spread
-	Down, Up   Spread
-	ClientCPU  Spread
-	RelayCPU   Spread
-	ClientMem  Spread
-	RelayMem   Spread
+	bench.Key
+	Missing bool // this machine does not have the peer
+	Runs    int
+	Failed  int // runs without the right file at the end
+
+	Share, Seconds, First           Spread
+	QueueMean, QueueP99             Spread
+	Down, Up                        Spread
+	ClientCPU, RelayCPU             Spread
+	ClientMem, RelayMem             Spread
+	PingMean, PingP99, PingLost     Spread
+	Own, Rival, Fairness, Converged Spread
+	Late                            Spread
+	hasPing, hasSharing             bool
 }
 
 // Spread is the least, the median and the largest of some runs.
@@ -41,22 +40,13 @@ func SpreadOf(xs []float64) Spread {
 	return Spread{Min: xs[0], Median: (xs[(n-1)/2] + xs[n/2]) / 2, Max: xs[n-1]}
 }
 
-type key struct {
-	scenario string
-	size     int64
-	link     string
-	peer     string
-}
-
-func keyOf(r bench.Result) key { return key{r.Scenario, r.Size, r.Link, r.Peer} }
-
 // Summarize gathers results into cells, in the order in which each link and
 // peer first came up.
 func Summarize(rs []bench.Result) []Cell {
-	groups := map[key][]bench.Result{}
-	var order []key
+	groups := map[bench.Key][]bench.Result{}
+	var order []bench.Key
 	for _, r := range rs {
-		k := keyOf(r)
+		k := r.Key()
 		if groups[k] == nil {
 			order = append(order, k)
 		}
@@ -72,39 +62,80 @@ func Summarize(rs []bench.Result) []Cell {
 	return cells
 }
 
-func cellOf(k key, rs []bench.Result) Cell {
-	c := Cell{Link: k.link, Peer: k.peer, Scenario: k.scenario, Size: k.size, Runs: len(rs)}
+func cellOf(k bench.Key, rs []bench.Result) Cell {
+	c := Cell{Key: k}
+	// One who was missing at first may have come later.
+	rs = slices.DeleteFunc(slices.Clone(rs), func(r bench.Result) bool { return r.Missing })
+	c.Missing, c.Runs = len(rs) == 0, len(rs)
 	for _, r := range rs {
 		if !r.OK {
 			c.Failed++
 		}
+		c.hasPing = c.hasPing || r.Ping != nil
+		c.hasSharing = c.hasSharing || r.Sharing != nil
 	}
-	for _, f := range []struct {
-		to   *Spread
-		from func(bench.Result) float64
-	}{
-		{&c.Share, func(r bench.Result) float64 { return r.Share }},
-		{&c.Seconds, func(r bench.Result) float64 { return r.Seconds }},
-		{&c.First, func(r bench.Result) float64 { return r.First }},
-		{&c.QueueMean, func(r bench.Result) float64 { return r.QueueMean }},
-		{&c.QueueP99, func(r bench.Result) float64 { return r.QueueP99 }},
-		{&c.Down, func(r bench.Result) float64 { return r.Down }},
-		{&c.Up, func(r bench.Result) float64 { return r.Up }},
-		{&c.ClientCPU, func(r bench.Result) float64 { return r.ClientCPU }},
-		{&c.RelayCPU, func(r bench.Result) float64 { return r.RelayCPU }},
-		{&c.ClientMem, func(r bench.Result) float64 { return float64(r.ClientMem) }},
-		{&c.RelayMem, func(r bench.Result) float64 { return float64(r.RelayMem) }},
-	} {
-		xs := make([]float64, len(rs))
-		for i, r := range rs {
-			xs[i] = f.from(r)
+	for _, m := range c.measures() {
+		var xs []float64
+		for _, r := range rs {
+			if x, ok := m.from(r); ok {
+				xs = append(xs, x)
+			}
 		}
-		*f.to = SpreadOf(xs)
+		*m.to = SpreadOf(xs)
 	}
 	return c
 }
 
-// sizes, links and peers return what the cells cover, each in its first order.
+// measure is one of a cell's spreads and what it is the spread of.
+type measure struct {
+	to   *Spread
+	from func(bench.Result) (x float64, ok bool)
+}
+
+func (c *Cell) measures() []measure {
+	always := func(to *Spread, f func(bench.Result) float64) measure {
+		return measure{to, func(r bench.Result) (float64, bool) { return f(r), true }}
+	}
+	ping := func(to *Spread, f func(*bench.Ping) float64) measure {
+		return measure{to, func(r bench.Result) (float64, bool) {
+			if r.Ping == nil {
+				return 0, false
+			}
+			return f(r.Ping), true
+		}}
+	}
+	sharing := func(to *Spread, f func(*bench.Sharing) float64) measure {
+		return measure{to, func(r bench.Result) (float64, bool) {
+			if r.Sharing == nil {
+				return 0, false
+			}
+			return f(r.Sharing), true
+		}}
+	}
+	return []measure{
+		always(&c.Share, func(r bench.Result) float64 { return r.Share }),
+		always(&c.Seconds, func(r bench.Result) float64 { return r.Seconds }),
+		{&c.First, func(r bench.Result) (float64, bool) { return r.First, r.First > 0 }},
+		always(&c.QueueMean, func(r bench.Result) float64 { return r.QueueMean }),
+		always(&c.QueueP99, func(r bench.Result) float64 { return r.QueueP99 }),
+		always(&c.Down, func(r bench.Result) float64 { return r.Down }),
+		always(&c.Up, func(r bench.Result) float64 { return r.Up }),
+		always(&c.ClientCPU, func(r bench.Result) float64 { return r.ClientCPU }),
+		always(&c.RelayCPU, func(r bench.Result) float64 { return r.RelayCPU }),
+		always(&c.ClientMem, func(r bench.Result) float64 { return float64(r.ClientMem) }),
+		always(&c.RelayMem, func(r bench.Result) float64 { return float64(r.RelayMem) }),
+		always(&c.Late, func(r bench.Result) float64 { return r.Late }),
+		ping(&c.PingMean, func(p *bench.Ping) float64 { return p.Mean }),
+		ping(&c.PingP99, func(p *bench.Ping) float64 { return p.P99 }),
+		ping(&c.PingLost, func(p *bench.Ping) float64 { return p.Lost }),
+		sharing(&c.Own, func(s *bench.Sharing) float64 { return s.Own }),
+		sharing(&c.Rival, func(s *bench.Sharing) float64 { return s.Rival }),
+		sharing(&c.Fairness, func(s *bench.Sharing) float64 { return s.Fairness }),
+		sharing(&c.Converged, func(s *bench.Sharing) float64 { return s.Converged }),
+	}
+}
+
+// unique returns what the cells cover, each in its first order.
 func unique[T comparable](cells []Cell, of func(Cell) T) []T {
 	var out []T
 	for _, c := range cells {
@@ -113,6 +144,27 @@ func unique[T comparable](cells []Cell, of func(Cell) T) []T {
 		}
 	}
 	return out
+}
+
+func scenarioOf(c Cell) string { return c.Scenario }
+func sizeOf(c Cell) int64      { return c.Size }
+func linkOf(c Cell) string     { return c.Link }
+func peerOf(c Cell) string     { return c.Peer }
+
+// tables calls f with the cells of each scenario and size.
+func tables(cells []Cell, f func([]Cell)) {
+	for _, scenario := range unique(cells, scenarioOf) {
+		for _, size := range unique(cells, sizeOf) {
+			part := filter(cells, func(c Cell) bool { return c.Scenario == scenario && c.Size == size })
+			if len(part) > 0 {
+				f(part)
+			}
+		}
+	}
+}
+
+func filter(cells []Cell, keep func(Cell) bool) []Cell {
+	return slices.DeleteFunc(slices.Clone(cells), func(c Cell) bool { return !keep(c) })
 }
 
 func find(cells []Cell, link, peer string) (Cell, bool) {

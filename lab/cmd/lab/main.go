@@ -8,30 +8,41 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/jumpget/jumpget/lab/topo"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := command().ExecuteContext(ctx)
+	code := exitCode(os.Stderr, command().ExecuteContext(ctx))
+	stop()
+	os.Exit(code) //nolint:forbidigo // main alone exits
+}
+
+// exitCode explains an error in a line, unless that has been done.
+func exitCode(w io.Writer, err error) int {
 	var code exitError
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
+		return 0
 	case errors.As(err, &code):
-		os.Exit(int(code))
-	case errors.As(err, &exit):
-		os.Exit(exit.ExitCode())
-	default:
-		fmt.Fprintln(os.Stderr, "lab:", err)
-		os.Exit(1)
+		return int(code)
+	case errors.As(err, &exit) && exit.Exited():
+		return exit.ExitCode()
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(w, "lab: interrupted")
+		return 128 + int(syscall.SIGINT)
 	}
+	fmt.Fprintln(w, "lab:", err)
+	return 1
 }
 
 // exitError is a process's exit code that has been explained already.
@@ -46,6 +57,25 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(listCommand(), shellCommand(), benchCommand(), emulateCommand())
+	root.AddCommand(
+		listCommand(), checkCommand(), shellCommand(), benchCommand(), reportCommand(), compareCommand(),
+		psCommand(), enterCommand(), stopCommand(), emulateCommand(),
+	)
 	return root
+}
+
+// sandboxed runs f inside the lab's sandbox: at once if this is its first
+// process, else by running the whole program again in a new one.
+func sandboxed(ctx context.Context, prefix string, f func() error) error {
+	if !topo.Inside() {
+		code, err := topo.Enter(ctx, prefix)
+		if err == nil && code != 0 {
+			err = exitError(code)
+		}
+		return err
+	}
+	if err := topo.PrepareSandbox(); err != nil {
+		return err
+	}
+	return f()
 }

@@ -7,31 +7,59 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/jumpget/jumpget/lab/emu"
+	"github.com/jumpget/jumpget/lab/peer"
 	"github.com/jumpget/jumpget/lab/profile"
+	"github.com/jumpget/jumpget/lab/scenario"
 	"github.com/jumpget/jumpget/lab/topo"
 )
 
 func listCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List the links",
+		Short: "List the links, the scenarios and the peers",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			w := cmd.OutOrStdout()
+			fmt.Fprintln(w, "Links:")
 			for _, p := range profile.All() {
-				fmt.Fprintf(cmd.OutOrStdout(), "%-8s limit %6.1f Mbit/s, RTT %v, loss %.1f %%: %s\n",
+				fmt.Fprintf(w, "  %-16s limit %6.1f Mbit/s, RTT %v, loss %.1f %%: %s\n",
 					p.Name, p.Limit()/1e6, p.RTT, p.Down.MeanLoss()*100, p.About)
+			}
+			fmt.Fprintln(w, "Scenarios:")
+			for _, s := range scenario.All() {
+				fmt.Fprintf(w, "  %-16s %s\n", s.Name, s.About)
+			}
+			fmt.Fprintln(w, "Peers:")
+			for _, p := range peer.All() {
+				missing := ""
+				if m := p.Missing(); len(m) > 0 {
+					missing = fmt.Sprintf(" (missing: %v)", m)
+				}
+				fmt.Fprintf(w, "  %-16s %s%s\n", p.Name, p.About, missing)
 			}
 			return nil
 		},
 	}
 }
 
+func checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Say what this machine lacks for the lab, if anything",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return topo.Check() },
+	}
+}
+
 func shellCommand() *cobra.Command {
 	var seed uint64
+	var prefix string
 	cmd := &cobra.Command{
 		Use:   "shell LINK [COMMAND...]",
 		Short: "Run a shell, or a command, on the client behind a link",
@@ -44,28 +72,18 @@ func shellCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return sandboxed(func() error { return shell(cmd.Context(), found[0], seed, args[1:]) })
+			ctx := cmd.Context()
+			return sandboxed(ctx, prefix, func() error { return shell(ctx, found[0], seed, args[1:]) })
 		},
 	}
+	addPrefix(cmd, &prefix)
 	cmd.Flags().Uint64Var(&seed, "seed", 1, "the losses' random seed")
 	cmd.Flags().SetInterspersed(false)
 	return cmd
 }
 
-// sandboxed runs f inside the lab's sandbox: at once if this is its first
-// process, else by running the whole program again in a new one.
-func sandboxed(f func() error) error {
-	if !topo.Inside() {
-		code, err := topo.Enter()
-		if err == nil && code != 0 {
-			err = exitError(code)
-		}
-		return err
-	}
-	if err := topo.PrepareSandbox(); err != nil {
-		return err
-	}
-	return f()
+func addPrefix(cmd *cobra.Command, prefix *string) {
+	cmd.Flags().StringVar(prefix, "prefix", "", "the lab's name among those of this machine (default: the first free of lab, lab2, ...)")
 }
 
 func shell(ctx context.Context, p profile.Profile, seed uint64, command []string) (err error) {
@@ -79,11 +97,18 @@ func shell(ctx context.Context, p profile.Profile, seed uint64, command []string
 		if command[0] == "" {
 			command[0] = "/bin/sh"
 		}
-		fmt.Fprintf(os.Stderr, "behind %s (%s): origin %s, relay %s; exit ends it\n", p.Name, p.About, topo.OriginAddr, topo.RelayAddr)
+		fmt.Fprintf(os.Stderr, "lab %s, behind %s (%s): origin %s, relay %s; exit ends it\n",
+			topo.Prefix(), p.Name, p.About, topo.OriginAddr, topo.RelayAddr)
 	}
 	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", string(topo.Client)}, command...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	return cmd.Run()
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = time.Second
+	err = cmd.Run()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // emulateCommand is what topo starts; nobody types it.
