@@ -222,7 +222,7 @@ func (c *Controller) Loss() float64 { return c.own.share() }
 func (c *Controller) AckInterval() time.Duration { return seconds(c.ackInterval()) }
 
 func (c *Controller) ackInterval() float64 {
-	packet := float64(c.cfg.MaxPacket) / c.pacer.rate
+	packet := float64(c.cfg.MaxPacket) / max(c.pacer.rate, c.rate)
 	if c.state == Init || c.state == Startup {
 		return max(4e-3, c.delay.base()/32, min(4*packet, 0.05))
 	}

@@ -5,9 +5,10 @@ import "math"
 // The gains of a cycle, and how many rounds of Cruise lie between two Ups.
 const (
 	upGain       = 1.2
-	downLeast    = 0.6
+	downLeast    = 0.5
 	cruiseRounds = 6
 	cruiseLong   = 24
+	drainFast    = 0.3
 )
 
 // The controller of the queue in Cruise.
@@ -26,8 +27,12 @@ func (c *Controller) cruise() {
 		c.phase.length = cruiseLong * blocksPerRound
 	}
 	c.phase.calm = 0
+	before := c.state
 	c.enter(Cruise, c.rate)
 	c.steady = c.pacer.rate
+	if before != Up && before != Down {
+		c.phase.since = c.phase.first
+	}
 }
 
 // probeBlocks is how many blocks of Up it takes to tell a full path from one
@@ -53,7 +58,8 @@ func (c *Controller) steer() {
 	for i := range b {
 		queue += b[i].queue / float64(len(b))
 	}
-	if c.fell() || c.losing() {
+	c.phase.standing = queue
+	if c.losing() {
 		return
 	}
 	limit := yieldMost
@@ -80,21 +86,26 @@ func (c *Controller) steer() {
 	}
 }
 
-// fell notices that the path passes far less than is sent.
+// fell notices that the path passes far less than is sent: its capacity fell,
+// or somebody came who takes a part at once. What is in the queue then is
+// drained at once.
 func (c *Controller) fell() bool {
-	b := c.latest(blocksPerRound, c.phase.first)
+	if c.state != Cruise && c.state != Up && c.state != Down {
+		return false
+	}
+	b := c.latest(2, c.phase.since)
 	if len(b) < 2 {
 		return false
 	}
 	r := c.read(b)
-	last := b[len(b)-1].queue
-	if r.growth < max(0.25, 4*r.err) || last < 0.25*c.round()+4*c.delay.noise() {
+	if r.growth < max(0.35, 4*r.err) || b[1].queue < 0.25*c.round()+4*c.delay.noise() {
 		return false
 	}
 	c.rate = min(c.rate, r.arrived())
 	c.phase.drain = drain{}
 	c.phase.length = 1 << 30
-	c.enter(Drain, 0.4*c.rate)
+	c.phase.judge = 0
+	c.enter(Drain, drainFast*c.rate)
 	return true
 }
 
@@ -141,11 +152,15 @@ func (c *Controller) crowd() {
 // verdict is on the way: once in a cycle the queue is empty, which shows the
 // path's delay to every flow on it.
 func (c *Controller) down() {
-	c.phase.length = min(c.phase.sent, 2*blocksPerRound)
-	blocks := float64(c.phase.sent)
+	sent := c.phase.sent
+	c.phase.length = min(sent, 2*blocksPerRound)
 	length := c.round() / blocksPerRound * float64(c.phase.length)
-	queued := (upGain-1)*blocks/float64(c.phase.length) + 1.2*c.target()/length
-	c.enter(Down, max(1-queued, downLeast)*c.steady)
+	standing := max(c.target(), c.phase.standing)
+	if c.phase.crowded {
+		standing = 0
+	}
+	surplus := (upGain-1)*float64(sent)/float64(c.phase.length) + 1.5*standing/length
+	c.enter(Down, max(1-surplus, downLeast)*c.steady)
 	c.phase.downFirst = c.phase.first
 }
 
@@ -169,9 +184,15 @@ func (c *Controller) judged() {
 			c.phase.lossLimited-- // a policer's bucket may just have been full
 			return
 		}
-		c.startup(1.5)
+		if c.phase.rooms++; c.phase.rooms > 1 {
+			c.startup(1.5)
+			return
+		}
+		c.steady = c.rate // the other flows may just have been draining: ask again
+		c.up()
 		return
 	}
+	c.phase.rooms = 0
 	share := r.arrived()
 	if lossy {
 		share *= 1 - min(loss.excess, 0.5)

@@ -126,8 +126,11 @@ func (d *delays) learnNoise(b *block) {
 		return
 	}
 	diff := b.timed.d - 2*q.timed.d + p.timed.d
-	d.diffs++
-	d.noise2 += (diff*diff/6 - d.noise2) / min(float64(d.diffs), 16)
+	v := diff * diff / 6
+	if d.diffs++; d.diffs > 8 {
+		v = min(v, 4*max(d.noise2, noiseFloor*noiseFloor)) // the queue has corners, too
+	}
+	d.noise2 += (v - d.noise2) / min(float64(d.diffs), 16)
 }
 
 // noiseFloor is what timestamps and wake-ups are trusted to.

@@ -51,15 +51,18 @@ type phase struct {
 	judge  uint64  // the last block of an Up or a Drain that waits for its verdict; 0: none
 	origin uint64  // its first block
 	drain  drain
+	since  uint64 // the first block after the latest Startup or Drain
 
 	downFirst uint64 // the first block of the latest Down
 	down      tally  // its losses so far
 
 	lowest      float64 // seconds, the shortest queue in this cycle
 	crowded     bool
-	lossLimited int // how many Ups in a row ended in loss
-	calm        int // blocks of Cruise in a row without a queue
-	timeouts    int // in a row
+	lossLimited int     // how many Ups in a row ended in loss
+	rooms       int     // how many Ups in a row found room
+	standing    float64 // seconds, the queue that the latest Cruise kept
+	calm        int     // blocks of Cruise in a row without a queue
+	timeouts    int     // in a row
 }
 
 type drain struct {
@@ -115,11 +118,14 @@ func (c *Controller) blockSent(b *block) {
 func (c *Controller) blockClosed(b *block, now time.Duration) {
 	c.age(now)
 	c.phase.lowest = min(c.phase.lowest, b.queue)
-	if b.state == Down {
-		c.learnLoss(b)
+	if b.state == Down && b.queue < c.target()+0.2*c.round() {
+		c.learnLoss(b) // with a longer queue it might be one that overflows
 	}
 	if c.state == Drain && b.seq < c.phase.first {
 		c.reconsider()
+	}
+	if c.fell() {
+		return
 	}
 	if c.phase.judge != 0 && b.seq >= c.phase.judge {
 		c.judged()
