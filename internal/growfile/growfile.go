@@ -171,6 +171,31 @@ func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (n int, err erro
 	if err != nil || end == off {
 		return 0, err
 	}
+	return f.readRun(p, off, end)
+}
+
+// ReadNow is ReadAt for who can't wait: where no byte is there yet it returns 0
+// and no error.
+func (f *File) ReadNow(p []byte, off int64) (n int, err error) {
+	if off < 0 {
+		return 0, fmt.Errorf("%w: offset %d", ErrBeyondEnd, off)
+	}
+	f.mu.Lock()
+	end, size, err := f.have.From(off), f.size, f.err
+	f.mu.Unlock()
+	switch {
+	case err != nil:
+		return 0, err
+	case size != UnknownSize && off >= size:
+		return 0, io.EOF
+	case end == off:
+		return 0, nil
+	}
+	return f.readRun(p, off, end)
+}
+
+// readRun reads from a run of bytes that are there.
+func (f *File) readRun(p []byte, off, end int64) (n int, err error) {
 	want := int(min(int64(len(p)), end-off))
 	n, err = f.backing.ReadAt(p[:want], off)
 	if n == want {

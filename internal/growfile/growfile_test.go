@@ -408,3 +408,28 @@ func spans(cuts []int, n int) []span.Span {
 	}
 	return all
 }
+
+func TestReadNowNeverWaits(t *testing.T) {
+	f := newFile(8)
+	p := make([]byte, 8)
+	if n, err := f.ReadNow(p, 0); n != 0 || err != nil {
+		t.Errorf("of an empty file: %d, %v", n, err)
+	}
+	write(t, f, "bcd", 1)
+	if n, err := f.ReadNow(p, 0); n != 0 || err != nil {
+		t.Errorf("in a gap: %d, %v", n, err)
+	}
+	if n, err := f.ReadNow(p, 2); string(p[:n]) != "cd" || err != nil {
+		t.Errorf("at 2: %q, %v", p[:n], err)
+	}
+	if n, err := f.ReadNow(p, 8); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %d, %v", n, err)
+	}
+	if _, err := f.ReadNow(p, -1); !errors.Is(err, growfile.ErrBeyondEnd) {
+		t.Errorf("before the start: %v", err)
+	}
+	f.Abort(nil)
+	if _, err := f.ReadNow(p, 2); !errors.Is(err, growfile.ErrAborted) {
+		t.Errorf("after an abort: %v", err)
+	}
+}
