@@ -116,8 +116,11 @@ func (c *Controller) OnAck(a Ack) {
 		c.recover(a.Now)
 	}
 	c.closeBlocks(a.Now)
-	if c.state == Init {
+	switch c.state {
+	case Init:
 		c.endTrain(a.Now)
+	case Drain:
+		c.drained()
 	}
 }
 

@@ -5,16 +5,19 @@ import "math"
 // The gains of a cycle, and how many rounds of Cruise lie between two Ups.
 const (
 	upGain       = 1.2
+	manyShare    = 0.65 // a smaller share of the path's capacity means that there are others
 	downLeast    = 0.5
 	cruiseRounds = 6
 	cruiseLong   = 24
 	drainFast    = 0.3
+	losingLeast  = 0.08 // what overflow can't deal with
 )
 
 // The controller of the queue in Cruise.
 const (
 	queueTarget = 0.04 // of a round
 	queueGain   = 0.5  // of the pace, for a queue of one round above the target
+	lossGain    = 1.5  // of the pace, for what is lost beyond the path's own loss
 	fillGain    = 0.03 // most that the pace is raised where there is no queue
 	yieldMost   = 0.2  // most that it is lowered
 	yieldCrowd  = 0.09 // the same where others hold a queue that we can't drain
@@ -50,8 +53,8 @@ func (c *Controller) target() float64 {
 	return queueTarget*c.round() + 3*c.delay.noise()
 }
 
-// steer sets the pace of Cruise by the queue and looks whether the capacity
-// has changed.
+// steer sets the pace of Cruise by the queue and by what is lost, and looks
+// whether there is room.
 func (c *Controller) steer() {
 	b := c.latest(2, 0)
 	queue := 0.0
@@ -62,28 +65,47 @@ func (c *Controller) steer() {
 	if c.losing() {
 		return
 	}
-	limit := yieldMost
+	limit, fill := yieldMost, fillGain
 	if c.phase.crowded {
 		limit = yieldCrowd
 	}
-	fill := fillGain
 	if c.phase.lossLimited > 0 {
 		fill = 0
 	}
-	gain := queueGain * (queue - c.target()) / c.round()
-	c.setPace(c.rate * (1 - min(max(gain, -fill), limit)))
+	yield := queueGain*(queue-c.target())/c.round() + c.overflow()
+	c.setPace(c.rate * (1 - min(max(yield, -fill), limit)))
 	c.steady += (c.pacer.rate - c.steady) / blocksPerRound
 	if !c.phase.crowded && c.pacer.rate < c.rate {
 		c.rate += (c.pacer.rate - c.rate) / 32
 	}
-	if queue < c.target()/3 && c.phase.lossLimited == 0 {
-		c.phase.calm++
-	} else {
+	c.watch(queue)
+}
+
+// overflow is how much the pace has to yield because a queue too short to
+// steer by overflows, or a policer drops.
+func (c *Controller) overflow() float64 {
+	r := c.read(c.latest(2*blocksPerRound, c.phase.first))
+	loss := r.loss.compare(&c.own)
+	return lossGain * max(0, loss.excess-2*loss.err)
+}
+
+// watch notices that the queue that Cruise keeps has gone although the pace was
+// not lowered: there is room. Where loss sets the limit there may never have
+// been a queue; then its absence says nothing.
+func (c *Controller) watch(queue float64) {
+	if queue > c.target()/2 {
+		c.phase.queued = true
+	}
+	if queue > c.target()/3 || c.pacer.rate < 0.98*c.rate || c.phase.lossLimited > 0 && !c.phase.queued {
 		c.phase.calm = 0
+		return
 	}
-	if c.phase.calm >= 2*blocksPerRound {
-		c.phase.sent = c.phase.length // no queue although the pace was raised: there is room
+	if c.phase.calm++; c.phase.calm < 2*blocksPerRound {
+		return
 	}
+	c.phase.sent = c.phase.length
+	c.phase.queued = false
+	c.phase.lossLimited = 0
 }
 
 // fell notices that the path passes far less than is sent: its capacity fell,
@@ -117,7 +139,7 @@ func (c *Controller) losing() bool {
 	}
 	r := c.read(b)
 	loss := r.loss.compare(&c.own)
-	if loss.z < 4 {
+	if loss.z < 4 || loss.excess-2*loss.err < losingLeast {
 		return false
 	}
 	c.rate = r.arrived() * (1 - min(loss.excess, 0.5))
@@ -197,6 +219,9 @@ func (c *Controller) judged() {
 	if lossy {
 		share *= 1 - min(loss.excess, 0.5)
 		c.phase.lossLimited++
+		if r.sent/share-1 < manyShare*gain {
+			c.phase.lossLimited = 1 // others share the path: take part in sharing it
+		}
 	} else {
 		c.phase.lossLimited = 0
 	}

@@ -1,6 +1,7 @@
 package congestion
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/jumpget/jumpget/internal/linksim"
@@ -26,6 +27,7 @@ type flow struct {
 	samples    []Sample
 	given      []uint64
 	spent      int // bytes sent
+	rnd        *rand.Rand
 
 	// Receiver.
 	arrived  []time.Duration // by number; 0: not yet
@@ -62,6 +64,7 @@ func newFlow(path *linksim.Path, opt flowOptions) *flow {
 		opt.perPack = flowPacket
 	}
 	f := &flow{path: path, opt: opt, ackEvery: 5 * time.Millisecond, stride: 1}
+	f.rnd = rand.New(rand.NewPCG(uint64(opt.start), 1))
 	f.c = New(Config{Trace: opt.trace, MaxPacket: opt.perPack})
 	f.wake = path.Sim.NewTimer(f.fill)
 	f.timeout = path.Sim.NewTimer(f.probe)
@@ -90,7 +93,9 @@ func (f *flow) fill() {
 		f.send(now)
 	}
 	if at := f.c.NextSend(now); at != Never {
-		f.wake.Set(max(at, now+50*time.Microsecond))
+		// No timer is exact, which also keeps flows from moving in step.
+		late := time.Duration(50+f.rnd.IntN(150)) * time.Microsecond
+		f.wake.Set(max(at, now) + late)
 	}
 }
 

@@ -103,15 +103,15 @@ func (c *Controller) overload() (reading, bool) {
 // drained ends a Drain when what is in flight fits the path, or when it has
 // lasted so long that the queue can't be ours; if the path's own loss is to be
 // measured, when that is known well enough.
-func (c *Controller) drained(*block) {
+func (c *Controller) drained() {
 	blocks := c.since(c.phase.first)
-	r := c.read(blocks)
 	// Just after an acknowledgement what is in flight is what the path and its
 	// queue hold.
 	fits := float64(c.ring.flying) <= c.rate*(c.delay.base()+3*c.delay.noise())+float64(4*c.cfg.MaxPacket)
 	if !fits && len(blocks) < 3*blocksPerRound {
 		return
 	}
+	r := c.read(blocks)
 	if c.phase.drain.byLoss {
 		known := len(blocks) >= blocksPerRound && r.loss.err() < 0.06
 		if !known && len(blocks) < 8*blocksPerRound {

@@ -61,6 +61,7 @@ type phase struct {
 	lossLimited int     // how many Ups in a row ended in loss
 	rooms       int     // how many Ups in a row found room
 	standing    float64 // seconds, the queue that the latest Cruise kept
+	queued      bool    // Cruise has kept a queue lately
 	calm        int     // blocks of Cruise in a row without a queue
 	timeouts    int     // in a row
 }
@@ -136,8 +137,6 @@ func (c *Controller) blockClosed(b *block, now time.Duration) {
 	switch c.state {
 	case Startup:
 		c.climb()
-	case Drain:
-		c.drained(b)
 	case Cruise:
 		c.steer()
 	}
