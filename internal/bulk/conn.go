@@ -138,7 +138,11 @@ func (c *Conn) Request(ranges ...span.Span) (first RangeID, err error) {
 	if c.err != nil {
 		return 0, c.err
 	}
+	idle := c.wants.owed() == 0
 	first, err = c.wants.add(ranges, c.size)
+	if idle {
+		c.link.owed = c.now()
+	}
 	if err == nil {
 		c.finishEmpty()
 		c.rouse()
@@ -231,7 +235,7 @@ func (c *Conn) Stats() Stats {
 		s.Lost = newest - min(newest, s.Packets)
 	}
 	if s.Owed != 0 {
-		s.Silent = now - c.link.heard
+		s.Silent = now - max(c.link.heard, c.link.owed)
 	}
 	return s
 }

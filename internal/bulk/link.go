@@ -29,6 +29,7 @@ type link struct {
 
 	heard    time.Duration // when anything came
 	spoke    time.Duration // when anything was sent
+	owed     time.Duration // since when the relay has owed us bytes
 	wanted   time.Duration // when WANT was sent
 	wantSeq  uint64        // and which
 	pinged   time.Duration // when PING was sent
@@ -166,7 +167,7 @@ func (c *Conn) pingDue() time.Duration {
 	if l.waiting {
 		wait = mostPatience
 	}
-	return max(l.heard, l.pinged) + max(wait, 2*l.rtt+l.longest)
+	return max(l.heard, l.pinged, l.owed) + max(wait, 2*l.rtt+l.longest)
 }
 
 // silentAt is when the relay has been silent for too long.
@@ -174,7 +175,7 @@ func (c *Conn) silentAt() time.Duration {
 	if c.wants.owed() == 0 && c.link.established() {
 		return c.link.heard + keepAlive + c.cfg.Silence
 	}
-	return c.link.heard + c.cfg.Silence
+	return max(c.link.heard, c.link.owed) + c.cfg.Silence
 }
 
 // tick does what is due, and returns when to call again.

@@ -50,7 +50,7 @@ type peer struct {
 	tasks  sync.WaitGroup // goroutines that use the body
 	wake   chan struct{}
 
-	from   netip.AddrPort // of the first packet
+	from netip.AddrPort // of the first packet
 
 	mu      sync.Mutex
 	inbox   []*received

@@ -41,9 +41,7 @@ func (p *peer) rehear(bytes int64, now time.Duration) {
 	if !p.at.granted {
 		p.recheck(now)
 	}
-	if p.led.flying == 0 {
-		p.ctl.lost(ctlTaken|ctlMeta, p.led.next)
-	}
+	p.ctl.repeat()
 }
 
 // packet takes in one CLIENT packet.
@@ -100,6 +98,7 @@ func (p *peer) take(f *fromClient, r *received, now time.Duration) {
 	}
 	if f.has.has(framePing) && len(p.pongs) < 4 {
 		p.pongs = append(p.pongs, f.ping)
+		p.ctl.repeat()
 	}
 	if f.has.has(frameBye) {
 		p.fail(CodeDone)
@@ -120,11 +119,15 @@ func (p *peer) recheck(now time.Duration) {
 	}
 }
 
-// wantNews puts a WANT into force.
+// wantNews puts a WANT into force. That one comes a second time may mean that
+// TAKEN was lost.
 func (p *peer) wantNews(f *wantFrame) {
-	if p.box.take(f) {
+	switch {
+	case p.box.take(f):
 		p.ctl.set(ctlTaken, p.led.next)
 		p.tail.changed()
+	case f.seq == p.box.seq:
+		p.ctl.repeat()
 	}
 }
 

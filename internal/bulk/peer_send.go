@@ -72,6 +72,10 @@ func (p *peer) send(now time.Duration) time.Duration {
 	switch {
 	case p.hungry:
 		p.probes = 0
+		if p.led.flying == 0 && p.box.rescue() {
+			p.s.log.Warn("bytes that a client wants had been forgotten", "object", p.object)
+			return now
+		}
 		p.cc.OnAppLimited(now)
 		return p.next(now, congestion.Never)
 	case p.held:
@@ -156,6 +160,7 @@ func (p *peer) data(b *burst, room []byte, size int, probe bool, now time.Durati
 	}
 	pkt = binary.AppendUvarint(append(pkt, frameData), uint64(s.off))
 	space = size - len(pkt) - tagLen
+	whole := s.n
 	s.n = min(s.n, int32(space))
 	at := len(pkt)
 	pkt = pkt[:at+int(s.n)]
@@ -164,7 +169,7 @@ func (p *peer) data(b *burst, room []byte, size int, probe bool, now time.Durati
 		return undo()
 	}
 	s.n = int32(n)
-	p.commit(s, source)
+	p.commit(s, whole, source)
 	pkt = p.out.seal(pkt[:at+n], p.headLen())
 	b.add(pkt)
 	p.record(s, len(pkt), which, probe, now)
@@ -270,12 +275,13 @@ func (p *peer) oldest() (segment, bool) {
 	return segment{}, false
 }
 
-// commit takes a segment, as much of it as was sent, out of where it came from.
-func (p *peer) commit(s segment, from source) {
+// commit takes a segment, as much of it as was sent, out of where it came from,
+// where it had whole bytes.
+func (p *peer) commit(s segment, whole int32, from source) {
 	switch from {
 	case fromLost:
-		whole := p.box.lost.pop()
-		if rest := whole.n - s.n; rest > 0 {
+		p.box.lost.pop()
+		if rest := whole - s.n; rest > 0 {
 			p.box.lost.push(segment{s.rng, s.end(), rest})
 		}
 	case fromNew:
@@ -283,7 +289,9 @@ func (p *peer) commit(s segment, from source) {
 			w.next = s.end()
 		}
 	case fromRepeat:
-		p.box.repeat(s.off)
+		if s.n == whole { // a part is no copy: the rest would be forgotten
+			p.box.repeat(s.off)
+		}
 	}
 }
 
@@ -362,7 +370,7 @@ func (p *peer) fetch(s segment, from source, into []byte) int {
 	}
 	n, err := p.body.ReadAt(into, s.off)
 	if n == 0 {
-		p.fail(CodeFailed)
+		p.fail(codeOf(err))
 		p.s.log.Debug("bytes that were there can't be read again", "err", err)
 	}
 	return n

@@ -106,13 +106,15 @@ func (p *peer) response(token uint64, r *received, now time.Duration) {
 // acknowledged.
 type controls struct {
 	pending control
-	done    control
+	said    control   // has been true at some time
+	done    control   // and was acknowledged
 	since   [3]uint64 // packets from these on carry what is true now
 }
 
 // set makes a frame pending, because what it tells has changed.
 func (c *controls) set(which control, next uint64) {
 	c.pending |= which
+	c.said |= which
 	c.done &^= which
 	c.since[bits.TrailingZeros8(uint8(which))] = next
 }
@@ -126,6 +128,10 @@ func (c *controls) current(which control, number uint64) control {
 	}
 	return which
 }
+
+// repeat makes all pending that was not acknowledged. Packets of control frames
+// alone may be lost without anybody's noticing.
+func (c *controls) repeat() { c.pending |= c.said &^ c.done }
 
 func (c *controls) acked(which control, number uint64) {
 	which = c.current(which, number)

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +27,7 @@ type lane struct {
 	loss    float64
 	dup     float64
 	corrupt float64
-	late    float64       // share of packets that come lateBy later
+	late    float64 // share of packets that come lateBy later
 	lateBy  time.Duration
 	jitter  time.Duration
 	mtu     int // larger UDP payloads vanish; 0: none does
@@ -467,9 +469,25 @@ func newWorld(t *testing.T, size int64, cfg ServerConfig) *world {
 	w.job = newJob("token", w.body)
 	w.jobs = &testJobs{jobs: map[KeyID]*testJob{w.job.key.ID: w.job}}
 	cfg.Jobs = w.jobs
+	cfg.Log = slog.New(loud{t: t})
 	w.server = NewServer(cfg)
 	w.serve()
 	return w
+}
+
+// loud fails a test that makes the server warn of a mistake of its own.
+type loud struct {
+	slog.Handler
+	t *testing.T
+}
+
+func (l loud) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+
+func (l loud) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "forgotten") {
+		l.t.Error(r.Message)
+	}
+	return nil
 }
 
 func newJob(token string, body *testBody) *testJob {
