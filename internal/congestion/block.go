@@ -65,6 +65,7 @@ type block struct {
 	bytes       int
 	ackedBytes  int
 	limited     bool // something other than the pace set the rate
+	window      bool // the window did
 	timed       fit
 	rtt         float64 // mean, seconds
 	loss        tally
@@ -78,6 +79,7 @@ func (b *block) span() float64 { return (b.end - b.start).Seconds() }
 // reading is what several blocks say together.
 type reading struct {
 	blocks int
+	window int     // blocks that the window limited
 	sent   float64 // bytes/s at which the packets were sent
 	growth float64 // of the queue, seconds per second: bottleneck rate = sent / (1 + growth)
 	err    float64 // standard error of growth
@@ -88,13 +90,17 @@ type reading struct {
 	fit    fit
 }
 
-// read merges blocks. noise is the standard deviation of a block's mean delay.
-func read(blocks []block, noise float64) reading {
+// read merges blocks. noise is the standard deviation of the mean delay of a
+// block with the usual number of samples.
+func read(blocks []block, noise, usual float64) reading {
 	var r reading
 	var bytes, ackedBytes int
 	for i := range blocks {
 		b := &blocks[i]
 		r.blocks++
+		if b.window {
+			r.window++
+		}
 		r.fit.merge(b.timed)
 		r.loss.join(b.loss)
 		r.queue += b.queue
@@ -107,7 +113,8 @@ func read(blocks []block, noise float64) reading {
 	}
 	r.queue /= float64(r.blocks)
 	r.growth = max(r.fit.slope(), -0.9)
-	r.err = math.Sqrt(12/float64(r.blocks)) * noise / r.span
+	few := max(1, usual*float64(r.blocks)/max(r.fit.n, 1))
+	r.err = math.Sqrt(12*few/float64(r.blocks)) * noise / r.span
 	r.sent = float64(bytes) / r.span
 	r.acked = float64(ackedBytes) / r.span / (1 + r.growth)
 	return r

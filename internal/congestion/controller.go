@@ -167,7 +167,8 @@ func (c *Controller) Allowance(now time.Duration) int {
 func (c *Controller) NextSend(now time.Duration) time.Duration {
 	if c.Window()-c.ring.flying < c.cfg.MaxPacket {
 		if len(c.open) > 0 {
-			c.open[len(c.open)-1].limited = true
+			b := &c.open[len(c.open)-1]
+			b.limited, b.window = true, true
 		}
 		return Never
 	}
@@ -227,7 +228,7 @@ func (c *Controller) AckInterval() time.Duration { return seconds(c.ackInterval(
 func (c *Controller) ackInterval() float64 {
 	packet := float64(c.cfg.MaxPacket) / max(c.pacer.rate, c.rate)
 	if c.state == Init || c.state == Startup {
-		return max(4e-3, c.delay.base()/32, min(4*packet, 0.05))
+		return max(4e-3, c.delay.base()/32, min(8*packet, 0.05))
 	}
 	return max(5e-3, c.delay.base()/16, min(25*packet, max(0.1, c.delay.base()/4)))
 }

@@ -47,6 +47,7 @@ type delays struct {
 	least    float64 // shortest round trip of all
 	noise2   float64 // variance of a block's mean delay
 	spread   float64 // the largest variance within a block
+	usual    float64 // how many samples a block usually has
 	diffs    int     // second differences that went into it
 	last     [2]block
 }
@@ -89,6 +90,9 @@ func (d *delays) base() float64 {
 	return 0
 }
 
+// floorSamples is how many samples of a block make its mean worth a floor.
+const floorSamples = 5
+
 // clockSlack is how far the two delays may disagree before the receiver's
 // clock is blamed.
 const clockSlack = 0.004
@@ -99,13 +103,16 @@ func (d *delays) close(b *block) {
 		b.queue = d.last[1].queue
 		return
 	}
+	d.usual += (b.timed.n - d.usual) / 16
 	if b.state == Init {
 		b.rtt = d.least // the first train has a queue of its own
 	} else {
 		d.learnNoise(b)
 	}
-	d.oneWay.add(b.timed.d)
-	d.rtt.add(b.rtt) // not the shortest sample: a lucky one says little
+	if b.timed.n >= floorSamples || b.state == Init || math.IsInf(d.oneWay.value(), 1) {
+		d.oneWay.add(b.timed.d)
+		d.rtt.add(b.rtt) // not the shortest sample: a lucky one says little
+	}
 	queue := b.timed.d - d.oneWay.value()
 	bound := max(b.rtt-d.base(), 0)
 	if queue > bound+clockSlack+4*d.noise() {
@@ -122,6 +129,9 @@ func (d *delays) learnNoise(b *block) {
 	r := b.timed.residual()
 	d.spread = max(d.spread, r*r)
 	p, q := &d.last[0], &d.last[1]
+	if min(p.timed.n, q.timed.n, b.timed.n) < floorSamples {
+		return
+	}
 	if p.state != b.state || q.state != b.state || p.seq+2 != b.seq || q.seq+1 != b.seq {
 		return
 	}

@@ -156,7 +156,11 @@ func (f *flow) receive(p linksim.Packet) {
 		f.since = 0
 	}
 	f.largest = max(f.largest, n)
-	if _, waits := f.ackTimer.Waiting(); !waits {
+	// A thin uplink can't carry an acknowledgement for every packet or two.
+	switch {
+	case f.unsaid == 1:
+		f.ackTimer.Set(max(f.lastAck+f.ackEvery, now+ackPatience))
+	case f.unsaid == ackPackets:
 		f.ackTimer.Set(f.lastAck + f.ackEvery)
 	}
 }
@@ -169,6 +173,8 @@ type ack struct {
 }
 
 const (
+	ackPackets    = 8
+	ackPatience   = 40 * time.Millisecond
 	samplesPerAck = 40
 	ackBase       = 90 // wire bytes, and two for each sample
 )

@@ -108,7 +108,9 @@ func (c *Controller) latest(n int, seq uint64) []block {
 	return b[max(0, len(b)-n):]
 }
 
-func (c *Controller) read(blocks []block) reading { return read(blocks, c.delay.noise()) }
+func (c *Controller) read(blocks []block) reading {
+	return read(blocks, c.delay.noise(), c.delay.usual)
+}
 
 func (c *Controller) report(b *block, now time.Duration) {
 	if c.cfg.Trace == nil {

@@ -20,7 +20,8 @@ func (c *Controller) climb() {
 	if r.err > 0.15 && rounds < 3 {
 		return
 	}
-	full := r.growth > max(0.1, 3*r.err)
+	// A full window is three times what the path should hold: the rest queues.
+	full := r.growth > max(0.1, 3*r.err) || r.window > blocksPerRound
 	loss := r.loss.compare(c.baseline())
 	lossy := loss.z > 4
 	if full || lossy {
