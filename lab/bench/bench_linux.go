@@ -103,7 +103,7 @@ func (r *runner) onLink(ctx context.Context, www string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	r.servers = &servers{topo: r.topo, dir: dir, www: www, jumpget: r.opt.JumpGet}
 	if err := r.servers.start(ctx, r.link, slices.Concat(r.opt.Peers, r.rivals)); err != nil {
 		return err

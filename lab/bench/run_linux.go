@@ -24,8 +24,8 @@ const prepareLimit = 2 * time.Minute
 
 // one runs a peer once on a fresh link and measures it. An error is the lab's; a
 // peer's own stands in the result.
-func (r *runner) one(ctx context.Context, t turn) (Result, error) {
-	res := Result{
+func (r *runner) one(ctx context.Context, t turn) (res Result, err error) {
+	res = Result{
 		Time: time.Now().UTC().Truncate(time.Second), Commit: r.opt.Commit, Machine: r.system.machine, Kernel: r.system.kernel,
 		Version: r.versions[t.peer.Name], Link: r.link.Name, Scenario: t.scenario.Name, Peer: t.peer.Name,
 		Size: r.opt.Size, Rep: t.rep, Seed: r.opt.Seed + uint64(t.rep),
@@ -38,7 +38,7 @@ func (r *runner) one(ctx context.Context, t turn) (Result, error) {
 	if err != nil {
 		return res, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	vars := r.vars(t.peer.Name, t.rep)
 	if t.peer.Before != "" {
 		if err := r.command(topo.Client, dir, vars.Expand(t.peer.Before)).run(ctx, prepareLimit); err != nil {
@@ -151,7 +151,7 @@ func sumFile(name string) (sum string, size int64, err error) {
 	if err != nil {
 		return "", 0, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	h := sha256.New()
 	size, err = io.Copy(h, f)
 	return hex.EncodeToString(h.Sum(nil)), size, err

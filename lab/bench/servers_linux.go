@@ -207,7 +207,7 @@ func (s *servers) run(ctx context.Context, h topo.Host, name, addr, command stri
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the server has it
 	cmd := s.topo.Command(ctx, h, command, args...)
 	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, s.env(h)
 	p, err := s.topo.Start(cmd)
@@ -242,7 +242,7 @@ func (s *servers) log(name string) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	if info, err := f.Stat(); err == nil && info.Size() > 2000 {
 		_, _ = f.Seek(-2000, io.SeekEnd)
 	}

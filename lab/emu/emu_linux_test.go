@@ -3,18 +3,20 @@ package emu_test
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
+	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/jumpget/jumpget/lab/emu"
+	"github.com/jumpget/jumpget/lab/labtest"
 	"github.com/jumpget/jumpget/lab/link"
 	"github.com/jumpget/jumpget/lab/netns"
 )
@@ -27,8 +29,16 @@ type wire struct {
 	emu            *emu.Emulator
 }
 
-// newNamespace makes a network namespace and returns a path to it.
-func newNamespace(t *testing.T) string {
+func TestMain(m *testing.M) {
+	if code, done := labtest.Emulate(); done {
+		os.Exit(code)
+	}
+	os.Exit(m.Run())
+}
+
+// newNamespace makes a network namespace and returns a path to it that any
+// process can use.
+func newNamespace(t testing.TB) string {
 	t.Helper()
 	type made struct {
 		file *os.File
@@ -49,10 +59,10 @@ func newNamespace(t *testing.T) string {
 		t.Fatal(m.err)
 	}
 	t.Cleanup(func() { m.file.Close() })
-	return "/proc/self/fd/" + strconv.Itoa(int(m.file.Fd()))
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), m.file.Fd())
 }
 
-func newWire(t *testing.T, down, up link.Config) *wire {
+func newNamespaces(t testing.TB) *wire {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("the emulator needs root: run the tests with sudo to include it")
@@ -62,7 +72,12 @@ func newWire(t *testing.T, down, up link.Config) *wire {
 	} else {
 		f.Close()
 	}
-	w := &wire{client: newNamespace(t), router: newNamespace(t)}
+	return &wire{client: newNamespace(t), router: newNamespace(t)}
+}
+
+func newWire(t testing.TB, down, up link.Config) *wire {
+	t.Helper()
+	w := newNamespaces(t)
 	e, err := emu.Start(emu.Options{ClientNS: w.client, RouterNS: w.router, Down: down, Up: up, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +88,13 @@ func newWire(t *testing.T, down, up link.Config) *wire {
 			t.Error(err)
 		}
 	})
+	w.address(t)
+	return w
+}
+
+// address gives both ends their addresses.
+func (w *wire) address(t testing.TB) {
+	t.Helper()
 	for ns, addr := range map[string]string{w.client: "10.99.0.2/24", w.router: "10.99.0.1/24"} {
 		err := netns.Do(ns, func() error {
 			// IPv6 would send packets of its own, and every packet is counted here.
@@ -93,11 +115,10 @@ func newWire(t *testing.T, down, up link.Config) *wire {
 			t.Fatal(err)
 		}
 	}
-	return w
 }
 
 // listen opens a UDP socket at the client's end.
-func (w *wire) listen(t *testing.T) *net.UDPConn {
+func (w *wire) listen(t testing.TB) *net.UDPConn {
 	t.Helper()
 	var c *net.UDPConn
 	err := netns.Do(w.client, func() (err error) {
@@ -113,7 +134,7 @@ func (w *wire) listen(t *testing.T) *net.UDPConn {
 }
 
 // send opens a UDP socket at the router's end.
-func (w *wire) send(t *testing.T) *net.UDPConn {
+func (w *wire) send(t testing.TB) *net.UDPConn {
 	t.Helper()
 	var c *net.UDPConn
 	err := netns.Do(w.router, func() (err error) {
@@ -157,8 +178,9 @@ func drain(c *net.UDPConn, quiet time.Duration, got chan<- []uint64) {
 }
 
 func TestRealRateAndTiming(t *testing.T) {
-	const rate = 200e6
-	w := newWire(t, link.Config{Rate: rate, Queue: 500_000, Delay: 20 * time.Millisecond}, link.Config{})
+	const rate = 100e6
+	// The queue bridges a sender that has to wait for a processor.
+	w := newWire(t, link.Config{Rate: rate, Queue: 2_500_000, Delay: 20 * time.Millisecond}, link.Config{})
 	rx, tx := w.listen(t), w.send(t)
 	got := make(chan []uint64, 1)
 	go drain(rx, 300*time.Millisecond, got)
@@ -188,7 +210,7 @@ func TestRealDelay(t *testing.T) {
 	w := newWire(t, link.Config{Rate: 100e6, Delay: 30 * time.Millisecond}, link.Config{})
 	rx, tx := w.listen(t), w.send(t)
 	buf := make([]byte, 2048)
-	var best time.Duration = time.Hour
+	best := time.Hour
 	for range 20 {
 		start := time.Now()
 		if _, err := tx.Write(make([]byte, 100)); err != nil {
@@ -206,32 +228,111 @@ func TestRealDelay(t *testing.T) {
 	}
 }
 
-func TestRealLossIsTheModels(t *testing.T) {
-	cfg := link.Config{Rate: 100e6, Loss: .1, Delay: time.Millisecond}
-	w := newWire(t, cfg, link.Config{})
+// deliverNumbered sends n full packets one after the other and returns which of them arrived.
+func (w *wire) deliverNumbered(t *testing.T, n int) []bool {
+	t.Helper()
 	rx, tx := w.listen(t), w.send(t)
 	got := make(chan []uint64, 1)
 	go drain(rx, 300*time.Millisecond, got)
-	const n = 2000
 	buf := make([]byte, payload)
 	for i := range n {
 		binary.BigEndian.PutUint64(buf, uint64(i))
 		if _, err := tx.Write(buf); err != nil {
 			t.Fatal(err)
 		}
+		// The device's own queue is not what is tested.
+		for i%1000 == 999 && !w.taken(t, uint64(i)) {
+			runtime.Gosched()
+		}
 	}
-	arrived := map[uint64]bool{}
+	arrived := make([]bool, n)
 	for _, i := range <-got {
 		arrived[i] = true
 	}
+	return arrived
+}
+
+// taken tells whether the emulator has read so many packets.
+func (w *wire) taken(t *testing.T, n uint64) bool {
+	t.Helper()
+	if down, _ := w.emu.Stats(); down.Packets >= n {
+		return true
+	}
+	time.Sleep(time.Millisecond) // the pump is another thread; there is nothing to wait on
+	return false
+}
+
+func missing(arrived []bool) (n int) {
+	for _, a := range arrived {
+		if !a {
+			n++
+		}
+	}
+	return n
+}
+
+func TestRealLossIsTheModels(t *testing.T) {
+	const n, p = 5000, .1
+	w := newWire(t, link.Config{Rate: 1e9, Loss: p, Delay: time.Millisecond}, link.Config{})
+	lost := missing(w.deliverNumbered(t, n))
 	down, _ := w.emu.Stats()
-	if uint64(n-len(arrived)) != down.Drops["loss"] {
-		t.Errorf("%d of %d missing, the emulator says it lost %d: %v", n-len(arrived), n, down.Drops["loss"], down.Drops)
+	if uint64(lost) != down.Drops["loss"] {
+		t.Errorf("%d of %d missing, the emulator says it lost %d: %v", lost, n, down.Drops["loss"], down.Drops)
 	}
-	sigma := math.Sqrt(n * .1 * .9)
-	if math.Abs(float64(down.Drops["loss"])-n*.1) > 2.576*sigma {
-		t.Errorf("lost %d of %d at 10 %%", down.Drops["loss"], n)
+	if sigma := math.Sqrt(n * p * (1 - p)); math.Abs(float64(lost)-n*p) > 2.576*sigma {
+		t.Errorf("lost %d of %d at %v: outside the binomial 99 %% interval", lost, n, p)
 	}
+}
+
+func TestRealBurstLengths(t *testing.T) {
+	const n = 20_000
+	b := link.Burst{Enter: .00658, Leave: .125, Lose: 1}
+	w := newWire(t, link.Config{Rate: 2e9, Burst: b}, link.Config{})
+	arrived := w.deliverNumbered(t, n)
+	lost, bursts := 0, 0
+	for i := 1; i < n; i++ {
+		if !arrived[i] {
+			lost++
+			if arrived[i-1] {
+				bursts++
+			}
+		}
+	}
+	// Lengths are geometric, so their mean over the bursts spreads by mean/sqrt(bursts).
+	mean, want := float64(lost)/float64(bursts), 1/b.Leave
+	if math.Abs(mean-want) > 2.576*want/math.Sqrt(float64(bursts)) {
+		t.Errorf("a burst has %.2f packets, want %.1f (%d bursts)", mean, want, bursts)
+	}
+}
+
+func TestRealLossFollowsTheSeed(t *testing.T) {
+	cfg := link.Config{Rate: 1e9, Loss: .2}
+	first := newWire(t, cfg, link.Config{}).deliverNumbered(t, 1000)
+	if second := newWire(t, cfg, link.Config{}).deliverNumbered(t, 1000); !slices.Equal(first, second) {
+		t.Error("the same seed has lost other packets")
+	}
+}
+
+func TestRealPolicerAndQueue(t *testing.T) {
+	t.Run("policer", func(t *testing.T) {
+		// A bucket that holds 20 packets and fills with one in 12 s.
+		w := newWire(t, link.Config{Rate: 1e9, Police: link.Bucket{Rate: 1000, Depth: 20 * 1500}}, link.Config{})
+		arrived := w.deliverNumbered(t, 100)
+		if missing(arrived[:20]) != 0 || missing(arrived[20:]) != 80 {
+			t.Errorf("%d of 100 came through, want the first 20", 100-missing(arrived))
+		}
+	})
+	t.Run("queue", func(t *testing.T) {
+		// A packet takes 24 ms on the wire, far more than it takes to send them all.
+		w := newWire(t, link.Config{Rate: .5e6, Queue: 20 * 1500}, link.Config{})
+		arrived := w.deliverNumbered(t, 100)
+		if missing(arrived[:20]) != 0 || missing(arrived[20:]) < 75 {
+			t.Errorf("%d of 100 came through, want the first 20 and few more", 100-missing(arrived))
+		}
+		if down, _ := w.emu.Stats(); down.Queue.Max < 18*24 || down.Queue.Max > 20*24 {
+			t.Errorf("the last waited %.1f ms, want 456", down.Queue.Max)
+		}
+	})
 }
 
 func TestChangeAndReset(t *testing.T) {

@@ -32,14 +32,14 @@ type Answer struct {
 // Serve runs an emulator until in ends. Every line read is a Command; after it
 // has been carried out an Answer with the statistics from before it is written.
 // Since in ends when the other side dies in whatever way, nothing is left behind.
-func Serve(o Options, in io.Reader, out io.Writer) error {
+func Serve(o Options, in io.Reader, out io.Writer) (err error) {
 	dedicate()
 	enc, dec := json.NewEncoder(out), json.NewDecoder(in)
 	e, err := Start(o)
 	if err != nil {
 		return errors.Join(err, enc.Encode(Answer{Error: err.Error()}))
 	}
-	defer e.Close()
+	defer func() { err = errors.Join(err, e.Close()) }()
 	if err := enc.Encode(Answer{}); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func enter(path string, f func() error) error {
 	if err != nil {
 		return err
 	}
-	defer ns.Close()
+	defer func() { _ = ns.Close() }() // it was only read
 	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("can't enter the network namespace %s: %w", path, err)
 	}

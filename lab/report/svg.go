@@ -46,7 +46,7 @@ func newPlot(title string) *plot.Plot {
 		a.Label.TextStyle.Font, a.Label.TextStyle.Color = plain, ink
 		a.Tick.Label.Font, a.Tick.Label.Color = plain, ink
 		a.Color, a.Tick.Color = ink, ink
-		a.LineStyle.Width, a.Tick.LineStyle.Width = .5, .5
+		a.Width, a.Tick.Width = .5, .5
 	}
 	return p
 }

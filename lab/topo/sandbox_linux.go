@@ -50,14 +50,13 @@ func Enter(ctx context.Context, prefix string) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	defer claimed.Close()
+	defer func() { _ = claimed.Close() }()
 	// The child's end is read only: it ends when this process does, however that is.
 	theirs, ours, err := os.Pipe()
 	if err != nil {
 		return 1, err
 	}
-	defer ours.Close()
-	defer theirs.Close()
+	defer func() { _, _ = ours.Close(), theirs.Close() }()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -185,7 +184,7 @@ func hasBBR() bool {
 		if err != nil {
 			return false
 		}
-		defer unix.Close(fd)
+		defer func() { _ = unix.Close(fd) }()
 		return unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "bbr") == nil
 	}
 	if choose() {

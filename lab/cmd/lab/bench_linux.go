@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -42,7 +41,7 @@ func benchCommand() *cobra.Command {
 			}
 			if !topo.Inside() {
 				for _, note := range otherLabs(b.prefix) {
-					fmt.Fprintln(cmd.ErrOrStderr(), "lab:", note)
+					say(cmd.ErrOrStderr(), "lab: "+note)
 				}
 			}
 			return sandboxed(cmd.Context(), b.prefix, func() error { return runBench(cmd, o, b) })
@@ -93,7 +92,7 @@ func (b *benchFlags) options(o *bench.Options) (err error) {
 }
 
 func runBench(cmd *cobra.Command, o bench.Options, b benchFlags) (err error) {
-	var file io.Writer = cmd.OutOrStdout()
+	file := cmd.OutOrStdout()
 	progress := cmd.ErrOrStderr()
 	var results []bench.Result
 	if b.out != "" {
@@ -101,7 +100,7 @@ func runBench(cmd *cobra.Command, o bench.Options, b benchFlags) (err error) {
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer func() { err = errors.Join(err, f.Close()) }()
 		if results, err = bench.Read(f); err != nil {
 			return fmt.Errorf("%s: %w", b.out, err)
 		}
@@ -110,9 +109,9 @@ func runBench(cmd *cobra.Command, o bench.Options, b benchFlags) (err error) {
 	if b.resume {
 		o.Done = done(results)
 	}
-	o.Note = func(text string) { fmt.Fprintln(progress, "lab:", text) }
+	o.Note = func(text string) { say(progress, "lab: "+text) }
 	o.Each = func(r bench.Result) error {
-		fmt.Fprintln(progress, report.Line(r))
+		say(progress, report.Line(r))
 		results = append(results, r)
 		return bench.Write(file, r)
 	}

@@ -24,7 +24,7 @@ func psCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			labs, err := topo.Running()
 			for _, l := range labs {
-				fmt.Fprintf(cmd.OutOrStdout(), "%-12s process %d: %s\n", l.Prefix, l.PID, commandLine(l.PID))
+				say(cmd.OutOrStdout(), fmt.Sprintf("%-12s process %d: %s", l.Prefix, l.PID, commandLine(l.PID)))
 			}
 			return err
 		},

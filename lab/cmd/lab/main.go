@@ -23,7 +23,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := exitCode(os.Stderr, command().ExecuteContext(ctx))
 	stop()
-	os.Exit(code) //nolint:forbidigo // main alone exits
+	os.Exit(code)
 }
 
 // exitCode explains an error in a line, unless that has been done.
@@ -38,12 +38,15 @@ func exitCode(w io.Writer, err error) int {
 	case errors.As(err, &exit) && exit.Exited():
 		return exit.ExitCode()
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(w, "lab: interrupted")
+		say(w, "lab: interrupted")
 		return 128 + int(syscall.SIGINT)
 	}
-	fmt.Fprintln(w, "lab:", err)
+	say(w, "lab: "+err.Error())
 	return 1
 }
+
+// say writes a line for a person. One that can't be written has no one to miss it.
+func say(w io.Writer, line string) { _, _ = fmt.Fprintln(w, line) }
 
 // exitError is a process's exit code that has been explained already.
 type exitError int

@@ -26,22 +26,22 @@ func listCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			w := cmd.OutOrStdout()
-			fmt.Fprintln(w, "Links:")
+			say(w, "Links:")
 			for _, p := range profile.All() {
-				fmt.Fprintf(w, "  %-16s limit %6.1f Mbit/s, RTT %v, loss %.1f %%: %s\n",
-					p.Name, p.Limit()/1e6, p.RTT, p.Down.MeanLoss()*100, p.About)
+				say(w, fmt.Sprintf("  %-16s limit %6.1f Mbit/s, RTT %v, loss %.1f %%: %s",
+					p.Name, p.Limit()/1e6, p.RTT, p.Down.MeanLoss()*100, p.About))
 			}
-			fmt.Fprintln(w, "Scenarios:")
+			say(w, "Scenarios:")
 			for _, s := range scenario.All() {
-				fmt.Fprintf(w, "  %-16s %s\n", s.Name, s.About)
+				say(w, fmt.Sprintf("  %-16s %s", s.Name, s.About))
 			}
-			fmt.Fprintln(w, "Peers:")
+			say(w, "Peers:")
 			for _, p := range peer.All() {
 				missing := ""
 				if m := p.Missing(); len(m) > 0 {
 					missing = fmt.Sprintf(" (missing: %v)", m)
 				}
-				fmt.Fprintf(w, "  %-16s %s%s\n", p.Name, p.About, missing)
+				say(w, fmt.Sprintf("  %-16s %s%s", p.Name, p.About, missing))
 			}
 			return nil
 		},
@@ -97,8 +97,8 @@ func shell(ctx context.Context, p profile.Profile, seed uint64, command []string
 		if command[0] == "" {
 			command[0] = "/bin/sh"
 		}
-		fmt.Fprintf(os.Stderr, "lab %s, behind %s (%s): origin %s, relay %s; exit ends it\n",
-			topo.Prefix(), p.Name, p.About, topo.OriginAddr, topo.RelayAddr)
+		say(os.Stderr, fmt.Sprintf("lab %s, behind %s (%s): origin %s, relay %s; exit ends it",
+			topo.Prefix(), p.Name, p.About, topo.OriginAddr, topo.RelayAddr))
 	}
 	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", string(topo.Client)}, command...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
