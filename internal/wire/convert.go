@@ -3,6 +3,7 @@ package wire
 import (
 	"crypto/sha256"
 	"errors"
+	"math"
 
 	"github.com/jumpget/jumpget/internal/job"
 )
@@ -61,9 +62,9 @@ func FromEvent(e job.Event) Message {
 }
 
 // Each calls f with the index and SHA-256 of every chunk in s. It fails if the
-// bytes are no whole number of sums or an index is negative.
+// bytes are no whole number of sums or an index is beyond what an int holds.
 func (s *Sums) Each(f func(chunk int, sum [sha256.Size]byte)) error {
-	if len(s.SHA256)%sha256.Size != 0 || s.First < 0 {
+	if len(s.SHA256)%sha256.Size != 0 || s.First < 0 || s.First > math.MaxInt-len(s.SHA256)/sha256.Size {
 		return errors.New("wire: malformed sums")
 	}
 	for i := 0; i+sha256.Size <= len(s.SHA256); i += sha256.Size {
