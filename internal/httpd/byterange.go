@@ -18,7 +18,7 @@ func (r byteRange) open() bool   { return r.first >= 0 && r.last < 0 }
 // make us send more than was ever asked for in good faith.
 func parseRange(header string) (byteRange, bool) {
 	unit, spec, ok := strings.Cut(header, "=")
-	if !ok || !strings.EqualFold(strings.TrimSpace(unit), "bytes") || strings.Contains(spec, ",") {
+	if !ok || !strings.EqualFold(strings.TrimSpace(unit), "bytes") {
 		return byteRange{}, false
 	}
 	first, last, ok := strings.Cut(strings.Trim(spec, " \t"), "-")
@@ -40,7 +40,8 @@ func parseRange(header string) (byteRange, bool) {
 	return byteRange{a, b}, ok && a <= b
 }
 
-// parsePos reads a position: digits alone. Beyond an int64 lies beyond any file.
+// parsePos reads a position: digits alone, so no comma of a second range.
+// Beyond an int64 lies beyond any file.
 func parsePos(s string) (int64, bool) {
 	if s == "" || strings.Trim(s, "0123456789") != "" {
 		return 0, false

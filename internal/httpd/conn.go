@@ -28,7 +28,7 @@ const (
 
 	prefaceTimeout = 30 * time.Second // for the first byte on a Unix socket
 	maxPreface     = 128              // bytes of the bridge's line
-	maxIdentifying = 256              // connections that are being identified at once
+	maxIdentifying = 1024             // connections that are being identified at once
 )
 
 // apiConn is a connection to the local API whose user is known.
@@ -36,7 +36,8 @@ type apiConn struct {
 	net.Conn
 	r      *bufio.Reader // nil: nothing was read ahead
 	id     Identity
-	secret bool // requests must carry the secret
+	secret bool   // requests must carry the secret
+	leave  func() // gives back its place among its user's connections; may be nil
 	once   sync.Once
 	closed chan struct{}
 }
@@ -54,8 +55,22 @@ func (c *apiConn) Read(b []byte) (int, error) {
 
 func (c *apiConn) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(func() { close(c.closed) })
+	c.once.Do(func() {
+		if c.leave != nil {
+			c.leave()
+		}
+		close(c.closed)
+	})
 	return err
+}
+
+// CloseWrite is what net/http asks for, so that an answer to somebody who still
+// sends is not lost in a reset.
+func (c *apiConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 type connKey struct{}
@@ -70,10 +85,16 @@ func connOf(ctx context.Context) *apiConn {
 	return c
 }
 
-// identify finds out who is at the other end.
+// identify finds out who is at the other end, without waiting for a word.
 func identify(c net.Conn) (*apiConn, error) {
 	if u, ok := c.(*net.UnixConn); ok {
-		return identifyUnix(u)
+		user, err := access.UserOfUnix(u)
+		if err != nil {
+			return nil, fmt.Errorf("the peer of the Unix socket has no name: %w", err)
+		}
+		ac := newAPIConn(u, Identity{User: user})
+		ac.r = bufio.NewReaderSize(u, 4<<10)
+		return ac, nil
 	}
 	ac := newAPIConn(c, Identity{User: unnamed})
 	ac.secret = true
@@ -87,20 +108,20 @@ func identify(c net.Conn) (*apiConn, error) {
 	return ac, nil
 }
 
-func identifyUnix(u *net.UnixConn) (*apiConn, error) {
-	user, err := access.UserOfUnix(u)
-	if err != nil {
-		return nil, fmt.Errorf("the peer of the Unix socket has no name: %w", err)
+// greet reads what a connection to the Unix socket may begin with, and has
+// stop end the waiting.
+func (c *apiConn) greet(stop context.Context) (err error) {
+	if c.r == nil {
+		return nil
 	}
-	if err := u.SetReadDeadline(time.Now().Add(prefaceTimeout)); err != nil {
-		return nil, err
+	if err := c.SetReadDeadline(time.Now().Add(prefaceTimeout)); err != nil {
+		return err
 	}
-	ac := newAPIConn(u, Identity{User: user})
-	ac.r = bufio.NewReaderSize(u, 4<<10)
-	if ac.id.Addr, err = readPreface(ac.r); err != nil {
-		return nil, err
+	defer context.AfterFunc(stop, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
+	if c.id.Addr, err = readPreface(c.r); err != nil {
+		return err
 	}
-	return ac, u.SetReadDeadline(time.Time{})
+	return c.SetReadDeadline(time.Time{})
 }
 
 var errPreface = errors.New("a malformed bridge preface")

@@ -1,16 +1,19 @@
 package httpd
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"io"
 	"mime"
 	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/wire"
@@ -26,13 +29,50 @@ func (s *Local) guard(next http.Handler) http.Handler {
 		w.Header().Set(wire.HeaderVersion, strconv.Itoa(wire.Version))
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
-		if err := s.admits(r); err != nil {
+		err := s.admits(r)
+		if err == nil {
+			err = s.takeBody(w, r)
+		}
+		if err != nil {
+			hurry(w, r)
 			s.fail(w, r, err)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// takeBody reads the whole body of a request, so that its time has a bound and
+// that of the answer has none.
+func (s *Local) takeBody(w http.ResponseWriter, r *http.Request) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	rc := http.NewResponseController(w)
+	if err := rc.SetReadDeadline(time.Now().Add(s.cfg.Stall)); err != nil {
+		return err
+	}
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return job.Errorf(job.CodeBadRequest, "the request is larger than %d bytes", large.Limit)
+	case err != nil:
+		return job.Errorf(job.CodeBadRequest, "the request did not arrive whole: %w", err)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(b))
+	return rc.SetReadDeadline(time.Time{})
+}
+
+// linger is how long the end of a body is looked for that nobody wants.
+const linger = time.Second
+
+// hurry sees to it that a request which is refused is soon over. net/http reads
+// what is left of its body, and would wait for that for ever.
+func hurry(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(linger)) // a dead connection ends anyway
+	}
 }
 
 func (s *Local) admits(r *http.Request) error {
@@ -67,7 +107,7 @@ func localHost(hostport string) bool {
 		host = h
 	}
 	switch strings.ToLower(strings.TrimSuffix(host, ".")) {
-	case "", "localhost", "jumpget":
+	case "", "localhost":
 		return true
 	}
 	_, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
@@ -110,6 +150,7 @@ func (s *Local) answer(w http.ResponseWriter, r *http.Request, status int, v any
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)+1))
+	s.out.arm(http.NewResponseController(w))
 	w.WriteHeader(status)
 	_, _ = w.Write(append(b, '\n')) // who does not read it has left
 }

@@ -3,6 +3,7 @@ package httpd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
@@ -36,7 +37,9 @@ type LocalConfig struct {
 	Secret    string           // asked for as a bearer on TCP connections; "": none
 	Version   string           // of the program, told in the status
 	BBR       bool             // told in the status
-	Heartbeat time.Duration    // between empty lines on a silent stream; 0: 15 s
+	Heartbeat time.Duration    // between empty lines on a silent stream, at most half of Stall; 0: 15 s
+	Stall     time.Duration    // how long a peer may take nothing, or owe the rest of a request; 0: 60 s
+	MaxConns  int              // connections at once of one user; 0: 256. ServeConn's are not counted
 	Clock     func() time.Time // nil: time.Now
 	Log       *slog.Logger     // nil: silent
 }
@@ -50,10 +53,13 @@ type Local struct {
 
 	drain context.Context // ends with Shutdown: streams say so and end
 	stop  context.CancelCauseFunc
+	out   outlet
+	cut   context.CancelFunc // when Shutdown has waited long enough
 
 	mu     sync.Mutex
 	closed bool
 	from   map[net.Listener]struct{}
+	users  map[string]int // connections by user
 	wg     sync.WaitGroup // the queue's server and the goroutines that identify
 }
 
@@ -66,6 +72,13 @@ func NewLocal(cfg LocalConfig) *Local {
 	if cfg.Heartbeat <= 0 {
 		cfg.Heartbeat = 15 * time.Second
 	}
+	if cfg.Stall <= 0 {
+		cfg.Stall = stallTimeout
+	}
+	cfg.Heartbeat = min(cfg.Heartbeat, cfg.Stall/2)
+	if cfg.MaxConns <= 0 {
+		cfg.MaxConns = 256
+	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
@@ -74,9 +87,11 @@ func NewLocal(cfg LocalConfig) *Local {
 	}
 	s := &Local{
 		cfg: cfg, conns: newQueue(), slots: make(chan struct{}, maxIdentifying),
-		from: make(map[net.Listener]struct{}),
+		from: make(map[net.Listener]struct{}), users: make(map[string]int),
 	}
 	s.drain, s.stop = context.WithCancelCause(context.Background())
+	s.out.stall = cfg.Stall
+	s.out.cut, s.cut = context.WithCancel(context.Background())
 	s.srv = &http.Server{
 		Handler:           s.guard(s.routes()),
 		ConnContext:       withConn,
@@ -150,25 +165,73 @@ func (s *Local) remove(l net.Listener) {
 // admit finds out aside who a new connection is, so that one that says
 // nothing holds up nobody.
 func (s *Local) admit(c net.Conn) {
-	select {
-	case s.slots <- struct{}{}:
-	default:
-		_ = c.Close()
+	if !s.begin() {
+		_ = c.Close() // nothing was said on it yet
 		return
 	}
-	s.wg.Go(func() {
+	go func() {
+		defer s.wg.Done()
 		defer func() { <-s.slots }()
-		defer context.AfterFunc(s.drain, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
-		ac, err := identify(c)
-		if err != nil {
+		if err := s.introduce(c); err != nil {
 			s.cfg.Log.Debug("a connection to the local API is refused", "err", err)
-			_ = c.Close()
-			return
+			_ = c.Close() // whoever it was gets no answer
 		}
-		if !s.conns.put(ac) {
-			_ = ac.Close()
+	}()
+}
+
+// begin counts a goroutine in, unless there are too many or none may begin any
+// more.
+func (s *Local) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	select {
+	case s.slots <- struct{}{}:
+		s.wg.Add(1)
+		return true
+	default:
+		return false
+	}
+}
+
+// introduce hands a connection to the server once its user is known.
+func (s *Local) introduce(c net.Conn) error {
+	ac, err := identify(c)
+	if err != nil {
+		return err
+	}
+	if !s.enter(ac) {
+		return fmt.Errorf("user %q has %d connections already", ac.id.User, s.cfg.MaxConns)
+	}
+	if err := ac.greet(s.drain); err != nil {
+		return errors.Join(err, ac.Close())
+	}
+	if !s.conns.put(ac) {
+		return errors.Join(errDraining, ac.Close())
+	}
+	return nil
+}
+
+// enter counts a connection in, unless its user has too many: one user of the
+// machine must not use up what all have.
+func (s *Local) enter(c *apiConn) bool {
+	user := c.id.User
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users[user] >= s.cfg.MaxConns {
+		return false
+	}
+	s.users[user]++
+	c.leave = func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.users[user]--; s.users[user] == 0 {
+			delete(s.users, user)
 		}
-	})
+	}
+	return true
 }
 
 // ServeConn answers requests on one connection whose user is known already,
@@ -193,6 +256,7 @@ func (s *Local) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	s.stop(errDraining)
+	defer s.cut()
 	err := s.srv.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(err, s.srv.Close())

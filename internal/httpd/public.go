@@ -33,6 +33,7 @@ type PublicConfig struct {
 	Plain   bool           // everybody may speak plaintext: the public URL is http://
 
 	HeaderTimeout   time.Duration // for a request's header; 0: 30 s, since a client may connect before ssh is up
+	Stall           time.Duration // how long a reader may take nothing of what is sent to it; 0: 60 s
 	MaxConns        int           // connections at once; 0: 4096
 	MaxConnsPerPeer int           // of one address that has shown no good token yet; 0: 64
 	Log             *slog.Logger  // nil: silent
@@ -43,14 +44,17 @@ type Public struct {
 	cfg   PublicConfig
 	srv   *http.Server
 	conns *limiter
-	drain context.Context // ends when Shutdown has waited long enough
-	cut   context.CancelFunc
+	out   outlet             // its connections roll their write deadlines, see transport.Sniff
+	cut   context.CancelFunc // when Shutdown has waited long enough
 }
 
 // NewPublic returns a door that waits for Serve.
 func NewPublic(cfg PublicConfig) *Public {
 	if cfg.HeaderTimeout <= 0 {
 		cfg.HeaderTimeout = 30 * time.Second
+	}
+	if cfg.Stall <= 0 {
+		cfg.Stall = stallTimeout
 	}
 	if cfg.MaxConns <= 0 {
 		cfg.MaxConns = 4096
@@ -62,7 +66,7 @@ func NewPublic(cfg PublicConfig) *Public {
 		cfg.Log = silent()
 	}
 	p := &Public{cfg: cfg, conns: newLimiter(cfg.MaxConns, cfg.MaxConnsPerPeer, cfg.Proxies.Trusts)}
-	p.drain, p.cut = context.WithCancel(context.Background())
+	p.out.cut, p.cut = context.WithCancel(context.Background())
 	p.srv = &http.Server{
 		Handler:                      p,
 		ReadHeaderTimeout:            cfg.HeaderTimeout,
@@ -88,7 +92,7 @@ func (p *Public) Serve(l net.Listener) error {
 		plain = func(netip.Addr) bool { return true }
 	}
 	err := p.srv.Serve(transport.Sniff(p.conns.wrap(l), transport.SniffOptions{
-		TLS: p.cfg.TLS, AllowPlain: plain, Stall: stallTimeout,
+		TLS: p.cfg.TLS, AllowPlain: plain, Stall: p.cfg.Stall,
 	}))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -103,13 +107,13 @@ func (p *Public) Shutdown(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	p.cut()
 	return errors.Join(err, p.srv.Close())
 }
 
 // ServeHTTP judges every request in the same way, whatever it asks for, and
 // only then looks at what that was.
 func (p *Public) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	hurry(w, r)
 	id, wellFormed := publicJob(r)
 	addr := p.cfg.Proxies.ClientAddr(r.RemoteAddr, r.Header)
 	verdict := p.cfg.Bodies.Authorize(r.Context(), id, token(r), addr)
@@ -137,7 +141,7 @@ func (p *Public) serve(w http.ResponseWriter, r *http.Request, id job.ID) {
 		return
 	}
 	defer b.Close()
-	serveBody(w, r, b, p.drain)
+	p.out.serve(w, r, b)
 }
 
 // publicJob returns the job that a request is for, if it has the form of the
@@ -146,7 +150,8 @@ func (p *Public) serve(w http.ResponseWriter, r *http.Request, id job.ID) {
 func publicJob(r *http.Request) (job.ID, bool) {
 	rest, ok := strings.CutPrefix(r.URL.Path, "/d/")
 	id, name, named := strings.Cut(rest, "/")
-	ok = ok && named && name != "" && job.ID(id).Valid() && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+	ok = ok && named && name != "" && job.ID(id).Valid() && r.ContentLength == 0 &&
+		(r.Method == http.MethodGet || r.Method == http.MethodHead)
 	return job.ID(id), ok
 }
 

@@ -82,6 +82,12 @@ func (s *Local) submit(w http.ResponseWriter, r *http.Request, who Identity) err
 	if who.Addr.IsValid() {
 		allow = append(allow, who.Addr)
 	}
+	for _, addr := range allow {
+		if !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() {
+			// Later it would leave a job behind that nobody has a ticket for.
+			return job.Errorf(job.CodeBadRequest, "this is not an address that can be allowed: %q", addr)
+		}
+	}
 	t, err := s.cfg.Jobs.Submit(r.Context(), who.User, request(in), allow)
 	if err != nil {
 		return err
@@ -161,7 +167,7 @@ func (s *Local) data(w http.ResponseWriter, r *http.Request, who Identity) error
 		return err
 	}
 	defer b.Close()
-	serveBody(w, r, b, s.drain)
+	s.out.serve(w, r, b)
 	return nil
 }
 
@@ -221,12 +227,8 @@ func decode(r *http.Request, into any) error {
 			err = errors.New("more than one value")
 		}
 	}
-	var large *http.MaxBytesError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &large):
-		return job.Errorf(job.CodeBadRequest, "the request is larger than %d bytes", large.Limit)
+	if err != nil {
+		return job.Errorf(job.CodeBadRequest, "the request is not valid JSON: %w", err)
 	}
-	return job.Errorf(job.CodeBadRequest, "the request is not valid JSON: %w", err)
+	return nil
 }

@@ -15,13 +15,15 @@ import (
 // streamType is the content type of an event stream: one JSON value a line.
 const streamType = "application/x-ndjson"
 
-// stallTimeout is how long a reader may take nothing of what is sent to it.
+// stallTimeout is how long a reader may take nothing of what is sent to it,
+// unless it is set otherwise.
 const stallTimeout = 60 * time.Second
 
 // stream is an answer of JSON lines, each flushed at once. An empty line now
 // and then keeps it alive and finds out when nobody is there any more.
 type stream struct {
 	ctx context.Context // ends with the request and with Shutdown
+	out outlet
 	w   http.ResponseWriter
 	rc  *http.ResponseController
 
@@ -35,7 +37,7 @@ func (s *Local) stream(w http.ResponseWriter, r *http.Request, f func(*stream) e
 	defer cancel(nil)
 	defer context.AfterFunc(s.drain, func() { cancel(errDraining) })()
 	w.Header().Set("Content-Type", streamType)
-	st := &stream{ctx: ctx, w: w, rc: http.NewResponseController(w), last: time.Now()}
+	st := &stream{ctx: ctx, out: s.out, w: w, rc: http.NewResponseController(w), last: time.Now()}
 	var wg sync.WaitGroup
 	wg.Go(func() { st.beat(s.cfg.Heartbeat, cancel) })
 	err := f(st)
@@ -66,9 +68,7 @@ func (st *stream) line(b []byte) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.last = time.Now()
-	if err := st.rc.SetWriteDeadline(st.last.Add(stallTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return errLeft
-	}
+	st.out.arm(st.rc) // until the next line, which comes sooner
 	if _, err := st.w.Write(append(b, '\n')); err != nil {
 		return errLeft
 	}
