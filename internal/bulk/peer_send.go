@@ -93,6 +93,9 @@ func (p *peer) may(now time.Duration) bool {
 	if p.held = !p.led.room(); p.held || p.probes > 0 {
 		return !p.held
 	}
+	if p.held = p.timeouts >= deadAfter; p.held {
+		return false
+	}
 	if p.box.limit > 0 {
 		p.limit.fill(now, p.box.limit)
 		p.held = p.limit.tokens < maxPacket

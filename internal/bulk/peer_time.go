@@ -45,6 +45,8 @@ const (
 	leastTimeout = 50 * time.Millisecond
 	maxBackoff   = 4 // doublings
 	probesEach   = 8
+	deadAfter    = 5 // timeouts in a row, from which on there are only
+	probesDead   = 2 // probes, of this number
 )
 
 // deadline is when a timeout passes, while packets are in flight.
@@ -61,13 +63,15 @@ func (p *peer) deadline() time.Duration {
 func (p *peer) timeout(now time.Duration) {
 	p.news = now
 	p.timeouts++
-	p.probes = probesEach
+	if p.probes = probesEach; p.timeouts >= deadAfter {
+		p.probes = probesDead
+	}
 	p.cc.OnTimeout(now)
 	if p.led.srtt > 0 {
 		p.led.expire(now-max(p.led.srtt*3/2, 100*time.Millisecond), p.gaveUp)
 	}
 	if p.sizer.timeout(p.led.next) {
-		p.small = probesEach / 2
+		p.small = p.probes / 2
 	}
 }
 

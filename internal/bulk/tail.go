@@ -24,6 +24,9 @@ type tail struct {
 	seen  map[int64]int // by offset, index in queue
 }
 
+// shortRTT is below what acknowledgements take longer to be sent than to arrive.
+const shortRTT = 20 * time.Millisecond
+
 // goal is how many packets may be expected missing after all repeats.
 const goal = 0.02
 
@@ -33,6 +36,9 @@ func (t *tail) changed() { t.fresh = false }
 // next returns what is to be repeated now, or when to look again.
 func (t *tail) next(now time.Duration, l *ledger, o *outbox, loss float64) (s segment, ok bool, again time.Duration) {
 	gap := max(4*time.Millisecond, l.srtt/16)
+	if l.srtt < shortRTT {
+		gap = max(gap, l.srtt+l.delay) // an acknowledgement is as soon here as a repeat
+	}
 	for range 2 {
 		for t.fresh && t.at < len(t.queue) {
 			r := t.queue[t.at]
