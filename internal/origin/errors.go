@@ -124,6 +124,8 @@ func (r *run) failureOf(err error) *failure {
 		return f
 	case errors.As(err, &e): // the guard and the redirect rules speak for themselves
 		return &failure{told: e}
+	case errors.Is(err, http.ErrSchemeMismatch), isA[tls.RecordHeaderError](err):
+		return r.describe(job.CodeOriginTLS, err, "no TLS is spoken there; is it an http:// URL?")
 	case isTLS(err):
 		return r.describe(job.CodeOriginTLS, err, "its certificate is not trusted by the relay; check the URL and the relay's clock and CA certificates")
 	}
@@ -165,11 +167,15 @@ func reason(err error) string {
 
 func isTLS(err error) bool {
 	var verify *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
 	var alert tls.AlertError
 	var unknown x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var invalid x509.CertificateInvalidError
-	return errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) ||
+	return errors.As(err, &verify) || errors.As(err, &alert) ||
 		errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid)
+}
+
+func isA[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
 }

@@ -90,7 +90,9 @@ func TestTLS(t *testing.T) {
 	wantCode(t, err, job.CodeOriginTLS)
 	plain := origintest.New(t, file)
 	_, err = get(t, fetcher(t), sink(t), strings.Replace(plain.URL(""), "http:", "https:", 1))
-	wantCode(t, err, job.CodeOriginTLS)
+	if e := wantCode(t, err, job.CodeOriginTLS); !strings.Contains(e.Hint, "http://") {
+		t.Errorf("the hint is %q", e.Hint)
+	}
 }
 
 func TestNetworkErrors(t *testing.T) {
