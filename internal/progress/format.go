@@ -95,7 +95,11 @@ func share(part, whole int64) float64 {
 // "f.iso  1.0 GiB in 41 s, 25.3 MB/s over 8 TLS connections, verified sha256 ab12…".
 func Summary(d Done) string {
 	var b strings.Builder
-	b.WriteString(Printable(d.File) + "  " + Size(d.Size))
+	name := Printable(d.File)
+	if name == "-" {
+		name = "standard output"
+	}
+	b.WriteString(name + "  " + Size(d.Size))
 	carried := int64(0)
 	for _, p := range d.Paths {
 		carried += p.Bytes
