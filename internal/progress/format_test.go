@@ -89,7 +89,7 @@ func TestSummary(t *testing.T) {
 			d.LengthVerified = false
 		}),
 		"standard output  1.0 GiB, already here, verified sha256 ab1200000000…": change(func(d *Done) { d.Paths, d.File = nil, "-" }),
-		`\u202efoe  1.0 GiB, already here, verified sha256 ab1200000000…`: change(func(d *Done) { d.Paths, d.File = nil, "\u202efoe" }),
+		`\u202efoe  1.0 GiB, already here, verified sha256 ab1200000000…`:       change(func(d *Done) { d.Paths, d.File = nil, "\u202efoe" }),
 		"f.iso  1.0 GiB in 41 s, 25.3 MB/s over UDP (over 99 %), one connection straight to the origin (under 1 %) and odd\\x1b (under 1 %), verified sha256 ab1200000000…": change(func(d *Done) {
 			d.Paths = []PathUse{{PathUDP, 9980, 1}, {PathDirect, 10, 1}, {"odd\x1b", 10, 1}}
 		}),
