@@ -1,6 +1,7 @@
 package report
 
 import (
+	"errors"
 	"fmt"
 	"image/color"
 	"os"
@@ -23,18 +24,15 @@ func Plots(dir string, rs []bench.Result) ([]Plot, error) {
 		return nil, err
 	}
 	var made []Plot
-	var err error
-	tables(Summarize(rs), func(part []Cell) {
-		p := Plot{File: fileName("bars", part[0].Scenario, part[0].Size, ""), About: "Shares of each link, " + megabytes(part[0].Size)}
-		if part[0].Scenario != "" {
-			p.About += ", scenario " + part[0].Scenario
-		}
-		if e := bars(filepath.Join(dir, p.File), part); e != nil {
-			err = e
-		}
+	var errs []error
+	undisturbed := filter(Summarize(rs), func(c Cell) bool { return c.Scenario == "" })
+	tables(undisturbed, func(part []Cell) {
+		size := part[0].Size
+		p := Plot{File: fileName("bars", "", size, ""), About: "Shares of each link, " + megabytes(size)}
+		errs = append(errs, bars(filepath.Join(dir, p.File), part))
 		made = append(made, p)
 	})
-	if err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	for _, runs := range timelines(rs) {
@@ -42,6 +40,9 @@ func Plots(dir string, rs []bench.Result) ([]Plot, error) {
 		p := Plot{File: fileName("time", r.Scenario, r.Size, r.Link), About: fmt.Sprintf("%s over time, %s", r.Link, megabytes(r.Size))}
 		if r.Scenario != "" {
 			p.About += ", scenario " + r.Scenario
+		}
+		if r.Sharing != nil {
+			p.About += ", the rival dashed"
 		}
 		if err := timeline(filepath.Join(dir, p.File), runs); err != nil {
 			return nil, err

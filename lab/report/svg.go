@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"image/color"
 	"os"
+	"strconv"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -47,8 +48,24 @@ func newPlot(title string) *plot.Plot {
 		a.Tick.Label.Font, a.Tick.Label.Color = plain, ink
 		a.Color, a.Tick.Color = ink, ink
 		a.Width, a.Tick.Width = .5, .5
+		a.Tick.Marker = plainTicks{}
 	}
+	p.Legend.Padding, p.Legend.XOffs = vg.Points(3), -vg.Points(6)
 	return p
+}
+
+// plainTicks are gonum's without zeros behind the point.
+type plainTicks struct{ plot.DefaultTicks }
+
+// Ticks implements plot.Ticker.
+func (t plainTicks) Ticks(lo, hi float64) []plot.Tick {
+	ticks := t.DefaultTicks.Ticks(lo, hi)
+	for i := range ticks {
+		if !ticks[i].IsMinor() {
+			ticks[i].Label = strconv.FormatFloat(ticks[i].Value, 'g', 6, 64)
+		}
+	}
+	return ticks
 }
 
 // saveSVG draws plots in rows and columns; nil leaves a place empty.
@@ -56,7 +73,7 @@ func saveSVG(name string, plots [][]*plot.Plot, width, height vg.Length) error {
 	c := vgsvg.New(width, height)
 	tiles := draw.Tiles{
 		Rows: len(plots), Cols: len(plots[0]), PadX: vg.Points(14), PadY: vg.Points(14),
-		PadTop: vg.Points(6), PadBottom: vg.Points(6), PadLeft: vg.Points(6), PadRight: vg.Points(14),
+		PadTop: vg.Points(6), PadBottom: vg.Points(6), PadLeft: vg.Points(14), PadRight: vg.Points(14),
 	}
 	canvases := plot.Align(plots, tiles, draw.New(c))
 	for i, line := range plots {

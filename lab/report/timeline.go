@@ -12,8 +12,8 @@ import (
 	"github.com/jumpget/jumpget/lab/emu"
 )
 
-// timelines groups the runs that have series: the first run of every peer on
-// one link with one size in one scenario.
+// timelines groups the runs that have series: the first run of each of the first
+// peers on one link with one size in one scenario.
 func timelines(rs []bench.Result) [][]bench.Result {
 	type group struct {
 		scenario, link string
@@ -24,7 +24,7 @@ func timelines(rs []bench.Result) [][]bench.Result {
 	for _, r := range rs {
 		g := group{r.Scenario, r.Link, r.Size}
 		known := slices.ContainsFunc(runs[g], func(o bench.Result) bool { return o.Peer == r.Peer })
-		if known || r.Series == nil || len(r.Series.Bytes) == 0 {
+		if known || len(runs[g]) == len(lineColors) || r.Series == nil || len(r.Series.Bytes) == 0 {
 			continue
 		}
 		if runs[g] == nil {
