@@ -115,6 +115,9 @@ const (
 	ackMemory   = 8  // acknowledgements that each new one covers
 	ackSlack    = 64 // packets further back, for reordering
 	perInterval = 12 // samples an acknowledgement interval
+
+	// sampleMemory is how many acknowledgements carry each sample.
+	sampleMemory = 4
 )
 
 // receiver remembers which packets came and when, and makes acknowledgements
@@ -126,8 +129,9 @@ type receiver struct {
 	heads   [ackMemory]uint64 // newest at the last acknowledgements
 	acks    int
 	samples [samplesKept]arrival
-	sampled int // samples taken so far
-	skipped int // packets since the last sample
+	sampled int               // samples taken so far
+	before  [sampleMemory]int // sampled at the last acknowledgements
+	skipped int               // packets since the last sample
 	stride  int
 	fresh   int // packets since the last acknowledgement
 	runs    []byte
@@ -192,7 +196,12 @@ func (r *receiver) appendAck(b []byte, now, window int64, room int) []byte {
 }
 
 func (r *receiver) appendSamples(b []byte, now int64) []byte {
-	k := min(r.sampled, maxSamples)
+	k := r.sampled
+	if r.acks >= sampleMemory {
+		k -= r.before[r.acks%sampleMemory]
+	}
+	k = min(k, maxSamples)
+	r.before[r.acks%sampleMemory] = r.sampled
 	b = append(b, byte(k))
 	last := arrival{r.newest, now}
 	for i := range k {

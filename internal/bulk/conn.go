@@ -85,16 +85,15 @@ type Conn struct {
 	answer  chan struct{} // closed at the first answer
 	writing writer
 
-	mu      sync.Mutex
-	err     error // why it ends or has ended
-	closing bool
-	wants   wants
-	object  string
-	size    int64 // negative: not known
-	meta    bool  // object and size were told
-	link    link
-	meter   rateMeter
-	stats   Stats
+	mu     sync.Mutex
+	err    error // why it ends or has ended
+	wants  wants
+	object string
+	size   int64 // negative: not known
+	meta   bool  // object and size were told
+	link   link
+	meter  rateMeter
+	stats  Stats
 }
 
 // Dial opens a connection over pc, which it owns from then on, to a relay's UDP

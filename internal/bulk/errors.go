@@ -3,7 +3,6 @@ package bulk
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 )
 
@@ -72,6 +71,3 @@ var (
 	// ErrClosed is the end of a connection or server that was closed at this end.
 	ErrClosed = errors.New("bulk: closed")
 )
-
-// notGranted is what a client learns from ERROR address.
-type notGranted struct{ addr netip.Addr }

@@ -103,22 +103,26 @@ func TestBlackhole(t *testing.T) {
 	})
 }
 
-// A short interruption is survived without a new connection.
+// An interruption is survived without a new connection, soon after it ends.
 func TestInterruption(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 3<<20, ServerConfig{})
-		defer w.stop()
-		link50(w.net)
-		time.AfterFunc(300*time.Millisecond, func() {
-			w.net.change(func() { w.net.up.dead, w.net.down.dead = true, true })
-		})
-		time.AfterFunc(3300*time.Millisecond, func() {
-			w.net.change(func() { w.net.up.dead, w.net.down.dead = false, false })
-		})
-		if took, _ := w.fetch(time.Minute); took > 6*time.Second {
-			t.Errorf("an interruption of 3 s made it take %v", took)
+	for _, lasts := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 9 * time.Second} {
+		for name, dead := range map[string]func(n *network, dead bool){
+			"both ways": func(n *network, dead bool) { n.up.dead, n.down.dead = dead, dead },
+			"downwards": func(n *network, dead bool) { n.down.dead = dead },
+			"upwards":   func(n *network, dead bool) { n.up.dead = dead },
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 3<<20, ServerConfig{})
+				defer w.stop()
+				link50(w.net)
+				time.AfterFunc(300*time.Millisecond, func() { w.net.change(func() { dead(w.net, true) }) })
+				time.AfterFunc(300*time.Millisecond+lasts, func() { w.net.change(func() { dead(w.net, false) }) })
+				if took, _ := w.fetch(time.Minute); took > lasts+3*time.Second {
+					t.Errorf("an interruption %s for %v made it take %v", name, lasts, took)
+				}
+			})
 		}
-	})
+	}
 }
 
 func TestRelayDies(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,7 +160,7 @@ func TestGarbageFlood(t *testing.T) {
 		link50(w.net)
 		rec := listenIn(w.net)
 		rng := rand.New(rand.NewPCG(3, 3))
-		stop := time.AfterFunc(0, func() {})
+		var stop atomic.Bool
 		var flood func()
 		flood = func() { // 20,000 a second
 			for range 20 {
@@ -173,18 +174,22 @@ func TestGarbageFlood(t *testing.T) {
 				case 1:
 					p = append(helloStart(suiteAES, w.job.key.ID, 7), p...)
 				case 2: // a good first packet with a bit turned
-					if len(rec.sent) > 0 {
-						p = append([]byte(nil), rec.sent[0].Data...)
-						p[rng.IntN(len(p)-macLen)] ^= 1
-					}
+					w.net.change(func() {
+						if len(rec.sent) > 0 {
+							p = append([]byte(nil), rec.sent[0].Data...)
+							p[rng.IntN(len(p)-macLen)] ^= 1
+						}
+					})
 				}
 				w.net.arrive(relayAddr, Datagram{Data: p, Path: Path{Remote: strangerAddr}})
 			}
-			stop = time.AfterFunc(time.Millisecond, flood)
+			if !stop.Load() {
+				time.AfterFunc(time.Millisecond, flood)
+			}
 		}
 		flood()
 		took, _ := w.fetch(time.Minute)
-		stop.Stop()
+		stop.Store(true)
 		if took > time.Second {
 			t.Errorf("under a flood it took %v", took)
 		}

@@ -35,6 +35,8 @@ type record struct {
 
 func (r *record) end() int64 { return r.off + int64(r.n) }
 
+func (r *record) segment() segment { return segment{r.rng, r.off, r.n} }
+
 // ledger keeps the records of packets in flight, by number, and judges which
 // are lost (section 4). Times are since the connection's start.
 type ledger struct {

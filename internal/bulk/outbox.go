@@ -31,10 +31,10 @@ type outbox struct {
 	size   int64   // of the object; negative: not known
 	ranges []*wanted
 	lost   segmentHeap
-	copies map[int64]int32 // in flight, by offset, of what has been repeated
+	copies map[segment]int32 // in flight, of what has been repeated
 }
 
-func newOutbox() *outbox { return &outbox{size: -1, copies: map[int64]int32{}} }
+func newOutbox() *outbox { return &outbox{size: -1, copies: map[segment]int32{}} }
 
 // segmentHeap is a heap by offset.
 type segmentHeap []segment
@@ -125,24 +125,24 @@ func (o *outbox) copy(r *record, by int32) int32 {
 	if len(o.copies) == 0 && by < 0 {
 		return 0
 	}
-	n, repeated := o.copies[r.off]
+	n, repeated := o.copies[r.segment()]
 	if !repeated {
 		return 0
 	}
 	if n += by; n <= 0 {
-		delete(o.copies, r.off)
+		delete(o.copies, r.segment())
 		return 0
 	}
-	o.copies[r.off] = n
+	o.copies[r.segment()] = n
 	return n
 }
 
 // repeat counts one more copy of what is in flight already.
-func (o *outbox) repeat(off int64) {
-	if o.copies[off] == 0 {
-		o.copies[off] = 1
+func (o *outbox) repeat(s segment) {
+	if o.copies[s] == 0 {
+		o.copies[s] = 1
 	}
-	o.copies[off]++
+	o.copies[s]++
 }
 
 // nextLost returns the lost segment with the lowest offset, without taking it.

@@ -89,14 +89,18 @@ type peer struct {
 	samples  []congestion.Sample
 	news     time.Duration // when something was acknowledged, or a flight began
 	timeouts int
-	probes   int // packets to be sent whatever the window says
-	small    int // of them of the base size
+	probes   int    // packets to be sent whatever the window says
+	small    int    // of them of the base size
+	probed   uint64 // packets before this one have been repeated by this timeout,
+	probeEnd uint64 // up to the last one
+	rounds   int    // and so many times all
 	waiters  int
 	poll     time.Duration // when to look again at ranges without a waiter; 0: no need
 	again    time.Duration // when the tail wants to be asked; 0: no need
 	detectAt time.Duration // when the ledger does
-	hungry   bool          // there was nothing to send
-	held     bool          // something beside the controller holds the sender back
+	uplink   uplink
+	hungry   bool // there was nothing to send
+	held     bool // something beside the controller holds the sender back
 	heardAt  time.Duration
 	checked  time.Duration
 	created  time.Duration

@@ -82,6 +82,9 @@ func (p *peer) packet(r *received, now time.Duration) {
 	if here && !p.at.granted {
 		p.recheck(now)
 	}
+	if p.timeouts >= deadAfter {
+		p.probes = probesDead // the way to us works again, perhaps the other as well
+	}
 	p.take(f, r, now)
 }
 
@@ -170,6 +173,7 @@ func (p *peer) ack(a *ackFrame, came, now time.Duration) {
 		})
 	}
 	p.led.srtt = p.cc.RTT()
+	p.uplink.heard(came-time.Duration(a.now)*time.Microsecond, now, p.cc.BaseRTT())
 	if p.sizer.hole() {
 		p.fallBack(now)
 	}
@@ -224,16 +228,57 @@ func (p *peer) reportLost(now time.Duration) {
 const (
 	firstPaceLongest = 4 * time.Millisecond
 	pacePackets      = 16
+	startPackets     = 4
 	paceLongest      = 25 * time.Millisecond
 )
+
+// uplink notices when acknowledgements fill the way to the relay, so that they
+// wait for each other.
+type uplink struct {
+	seen   bool
+	least  time.Duration // that an acknowledgement took, plus the clocks' difference
+	since  time.Duration // of least
+	turned time.Duration // when scale changed
+	scale  uint64        // intervals are so many times longer; 0 is 1
+}
+
+const (
+	mostScale   = 16
+	scaleUp     = 100 * time.Millisecond
+	scaleDown   = 2 * time.Second
+	leastExpiry = 30 * time.Second // after which clocks may have drifted
+)
+
+// heard takes in how long an acknowledgement took, by two clocks.
+func (u *uplink) heard(took, now, base time.Duration) {
+	if !u.seen || took < u.least || now-u.since > leastExpiry {
+		u.seen, u.least, u.since = true, took, now
+	}
+	u.scale = max(1, u.scale)
+	limit := max(paceLongest, base/2)
+	switch queue := took - u.least; {
+	case queue > limit && now-u.turned > scaleUp+base && u.scale < mostScale:
+		u.scale *= 2
+	case queue < limit/4 && now-u.turned > scaleDown && u.scale > 1:
+		u.scale /= 2
+	default:
+		return
+	}
+	u.turned = now
+}
 
 // setPace tells the client how often to acknowledge, if that has changed.
 func (p *peer) setPace() {
 	every := p.cc.AckInterval()
-	next := paceFrame{interval: us(every), packets: pacePackets, longest: us(max(every, paceLongest, p.led.srtt/4)), rtt: us(p.led.srtt)}
+	next := paceFrame{packets: pacePackets, rtt: us(p.led.srtt)}
+	longest := max(every, paceLongest, p.led.srtt/4)
 	if s := p.cc.State(); s == congestion.Init || s == congestion.Startup {
-		next.packets, next.longest = 1, next.interval
+		next.packets, longest = startPackets, 4*every
 	}
+	scale := max(1, p.uplink.scale)
+	next.packets *= scale
+	next.interval = scale * us(every)
+	next.longest = scale * us(longest)
 	if p.pace == (paceFrame{}) && p.led.srtt == 0 {
 		return // the client begins with the same
 	}

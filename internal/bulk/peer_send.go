@@ -268,12 +268,19 @@ func (p *peer) repeat(now time.Duration) (segment, source, bool) {
 	return s, fromRepeat, ok
 }
 
-// oldest is the segment that was sent first and is still in flight.
+// oldest is the segment that was sent first of those still in flight, that this
+// timeout has not repeated yet. When all are, it begins anew, once: a single
+// packet at the end of a file may be lost a second time.
 func (p *peer) oldest() (segment, bool) {
-	for n := p.led.oldest; n < p.led.next; n++ {
-		if r := p.led.get(n); r != nil && r.fate == flying && p.box.wants(r) {
-			return segment{r.rng, r.off, r.n}, true
+	for p.rounds < probeRounds {
+		for n := max(p.probed, p.led.oldest); n < p.probeEnd; n++ {
+			p.probed = n + 1
+			if r := p.led.get(n); r != nil && r.fate == flying && p.box.wants(r) {
+				return r.segment(), true
+			}
 		}
+		p.rounds++
+		p.probed = 0
 	}
 	return segment{}, false
 }
@@ -293,7 +300,7 @@ func (p *peer) commit(s segment, whole int32, from source) {
 		}
 	case fromRepeat:
 		if s.n == whole { // a part is no copy: the rest would be forgotten
-			p.box.repeat(s.off)
+			p.box.repeat(s)
 		}
 	}
 }

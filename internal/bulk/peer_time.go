@@ -18,7 +18,7 @@ func (p *peer) look(now time.Duration) {
 			w.wait = false // whoever still waits for it does no harm
 		}
 	}
-	if p.led.flying > 0 && now >= p.deadline() {
+	if p.pressed() && now >= p.deadline() {
 		p.timeout(now)
 	}
 	p.detectAt = p.led.detect(now, p.gaveUp)
@@ -47,9 +47,16 @@ const (
 	probesEach   = 8
 	deadAfter    = 5 // timeouts in a row, from which on there are only
 	probesDead   = 2 // probes, of this number
+	probeRounds  = 2 // times that one timeout sends the same
 )
 
-// deadline is when a timeout passes, while packets are in flight.
+// pressed tells whether something has to be heard in time: packets are in
+// flight, or have all been given up in a silence that goes on.
+func (p *peer) pressed() bool {
+	return p.led.flying > 0 || p.timeouts > 0 && (len(p.box.lost) > 0 || p.box.nextNew() != nil)
+}
+
+// deadline is when a timeout passes.
 func (p *peer) deadline() time.Duration {
 	t := firstTimeout
 	if p.led.srtt > 0 {
@@ -63,6 +70,7 @@ func (p *peer) deadline() time.Duration {
 func (p *peer) timeout(now time.Duration) {
 	p.news = now
 	p.timeouts++
+	p.probed, p.probeEnd, p.rounds = 0, p.led.next, 0
 	if p.probes = probesEach; p.timeouts >= deadAfter {
 		p.probes = probesDead
 	}
@@ -94,7 +102,7 @@ func (p *peer) next(now, data time.Duration) time.Duration {
 	default:
 		sooner(p.heardAt + idleTimeout)
 	}
-	if p.led.flying > 0 {
+	if p.pressed() {
 		sooner(p.deadline())
 	}
 	sooner(p.checked + recheckEvery)

@@ -34,13 +34,12 @@ func (r *runs) add(sp span.Span, f func(span.Span)) (fresh int64) {
 		whole.End = max(whole.End, r.list[j].End)
 	}
 	gap(sp.End)
-	switch {
-	case j == i:
+	if i == j {
 		r.list = slices.Insert(r.list, i, whole)
-	default:
-		r.list[i] = whole
-		r.list = slices.Delete(r.list, i+1, j)
+		return fresh
 	}
+	r.list[i] = whole
+	r.list = slices.Delete(r.list, i+1, j)
 	return fresh
 }
 
