@@ -50,6 +50,7 @@ type Controller struct {
 
 	open    []block // oldest first; the last is being filled
 	closed  []block // the latest, oldest first
+	scratch []block
 	seq     uint64
 	highest uint64 // number acknowledged
 

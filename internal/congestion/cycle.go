@@ -8,7 +8,11 @@ const (
 	manyShare    = 0.65 // a smaller share of the path's capacity means that there are others
 	downLeast    = 0.5
 	cruiseRounds = 6
-	cruiseLong   = 24
+	cruiseSpread = 0.35 // the share by which a Cruise may be shorter or longer, so that flows don't move in step
+	cruiseLong   = 24   // where the last Ups only caused loss
+	refreshGain  = 0.5
+	refreshTime  = 0.2 // seconds, the least that a Refresh lasts
+	cruiseTime   = 3.0 // seconds, the longest that a Cruise is drawn out to
 	drainFast    = 0.3
 	losingLeast  = 0.08 // what overflow can't deal with
 )
@@ -17,25 +21,39 @@ const (
 const (
 	queueTarget = 0.04 // of a round
 	queueGain   = 0.5  // of the pace, for a queue of one round above the target
+	queueCurve  = 1.5  // the same for its square: many flows make a long queue
 	lossGain    = 1.5  // of the pace, for what is lost beyond the path's own loss
 	fillGain    = 0.03 // most that the pace is raised where there is no queue
-	yieldMost   = 0.2  // most that it is lowered
-	yieldCrowd  = 0.09 // the same where others hold a queue that we can't drain
+	yieldMost   = 0.3  // most that it is lowered
+	yieldCrowd  = 0.07 // the same where others hold a queue that we can't drain
 )
 
 // cruise keeps the capacity with a short queue.
 func (c *Controller) cruise() {
-	c.phase.length = cruiseRounds * c.probeBlocks()
+	c.phase.length = int(cruiseRounds * float64(c.probeBlocks()) * (1 - cruiseSpread + 2*cruiseSpread*c.random()))
 	if c.phase.lossLimited > 1 {
-		c.phase.length = cruiseLong * blocksPerRound
+		long := min(cruiseLong, cruiseTime/c.round()) * blocksPerRound
+		c.phase.length = max(c.phase.length, int(long))
 	}
 	c.phase.calm = 0
 	before := c.state
 	c.enter(Cruise, c.rate)
 	c.steady = c.pacer.rate
-	if before != Up && before != Down {
+	if before != Up && before != Down && before != Refresh {
 		c.phase.since = c.phase.first
 	}
+}
+
+// random returns a number from 0 to 1. What makes it up is how the path's
+// timing happens to come out, so that two flows get different ones.
+func (c *Controller) random() float64 {
+	x := uint64(c.delay.origin) ^ c.highest<<32 ^ math.Float64bits(c.delay.newest)
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	x ^= x >> 33
+	return float64(x>>11) / (1 << 53)
 }
 
 // probeBlocks is how many blocks of Up it takes to tell a full path from one
@@ -72,8 +90,13 @@ func (c *Controller) steer() {
 	if c.phase.lossLimited > 0 {
 		fill = 0
 	}
-	yield := queueGain*(queue-c.target())/c.round() + c.overflow()
-	c.setPace(c.rate * (1 - min(max(yield, -fill), limit)))
+	over := (queue - c.target()) / c.round()
+	yield := queueGain * over
+	if over > 0 {
+		yield += queueCurve * over * over
+	}
+	yield = min(max(yield, -fill), limit) + min(c.overflow(), yieldMost)
+	c.setPace(c.rate * (1 - yield))
 	c.steady += (c.pacer.rate - c.steady) / blocksPerRound
 	if !c.phase.crowded && c.pacer.rate < c.rate {
 		c.rate += (c.pacer.rate - c.rate) / 32
@@ -82,11 +105,16 @@ func (c *Controller) steer() {
 }
 
 // overflow is how much the pace has to yield because a queue too short to
-// steer by overflows, or a policer drops.
+// steer by overflows, or a policer drops. A little of it takes many packets to
+// be told from the path's own loss.
 func (c *Controller) overflow() float64 {
-	r := c.read(c.latest(2*blocksPerRound, c.phase.first))
-	loss := r.loss.compare(&c.own)
-	return lossGain * max(0, loss.excess-2*loss.err)
+	most := 0.0
+	for _, rounds := range []int{2, 8} {
+		r := c.read(c.cruising(rounds * blocksPerRound))
+		loss := r.loss.compare(c.baseline(r.queue))
+		most = max(most, loss.excess-2*loss.err)
+	}
+	return lossGain * most
 }
 
 // watch notices that the queue that Cruise keeps has gone although the pace was
@@ -123,7 +151,7 @@ func (c *Controller) fell() bool {
 	if r.growth < max(0.35, 4*r.err) || b[1].queue < 0.25*c.round()+4*c.delay.noise() {
 		return false
 	}
-	c.rate = min(c.rate, r.arrived())
+	c.rate = min(c.rate, max(c.rate, r.sent)/(1+r.growth))
 	c.phase.drain = drain{}
 	c.phase.length = 1 << 30
 	c.phase.judge = 0
@@ -138,7 +166,7 @@ func (c *Controller) losing() bool {
 		return false
 	}
 	r := c.read(b)
-	loss := r.loss.compare(&c.own)
+	loss := r.loss.compare(c.baseline(r.queue))
 	if loss.z < 4 || loss.excess-2*loss.err < losingLeast {
 		return false
 	}
@@ -152,22 +180,24 @@ func (c *Controller) losing() bool {
 func (c *Controller) up() {
 	c.crowd()
 	c.phase.length = c.probeBlocks()
-	c.phase.lowest = math.Inf(1)
+	c.phase.lowest, c.phase.highest = math.Inf(1), 0
 	c.enter(Up, upGain*c.steady)
 	c.phase.origin = c.phase.first
 }
 
-// crowd tells whether others hold a queue: it was never short in a whole cycle,
-// Down included.
+// crowd tells whether others fill the queue whatever we do: in a whole cycle,
+// Down included, it was never short and at times long. Flows of our own kind
+// keep it at an even length.
 func (c *Controller) crowd() {
 	if math.IsInf(c.phase.lowest, 1) {
 		return
 	}
-	limit := 0.35
+	round, slack := c.round(), 3*c.delay.noise()
 	if c.phase.crowded {
-		limit = 0.2
+		c.phase.crowded = c.phase.lowest > 0.1*round+slack && c.phase.highest > 0.4*round+slack
+	} else {
+		c.phase.crowded = c.phase.lowest > 0.2*round+slack && c.phase.highest > 0.6*round+slack
 	}
-	c.phase.crowded = c.phase.lowest > limit*c.round()+3*c.delay.noise()
 }
 
 // down takes back what Up has queued, and what Cruise keeps queued, while the
@@ -182,7 +212,28 @@ func (c *Controller) down() {
 		standing = 0
 	}
 	surplus := (upGain-1)*float64(sent)/float64(c.phase.length) + 1.5*standing/length
-	c.enter(Down, max(1-surplus, downLeast)*c.steady)
+	c.enter(Down, min(max(1-surplus, downLeast), c.through())*c.steady)
+	c.phase.downFirst = c.phase.first
+}
+
+// through is the share of what is sent that has lately arrived. A pace below
+// it is below capacity, whatever causes the loss.
+func (c *Controller) through() float64 {
+	r := c.read(c.latest(2*blocksPerRound, c.phase.since))
+	lost := r.loss.trimmed()
+	return max(1-lost.share(), 0.1)
+}
+
+// refresh halves the pace for long enough that the queue empties if every flow
+// does the same: they all saw the floor at the same time, so they all miss it
+// at the same time.
+func (c *Controller) refresh() {
+	blocks := 2 * blocksPerRound
+	if length := c.round() / blocksPerRound; length > 0 {
+		blocks = max(blocks, int(refreshTime/length))
+	}
+	c.phase.length = blocks
+	c.enter(Refresh, refreshGain*c.through()*c.rate)
 	c.phase.downFirst = c.phase.first
 }
 
@@ -197,7 +248,7 @@ func (c *Controller) judged() {
 	if r.blocks == 0 {
 		return
 	}
-	loss := r.loss.compare(&c.own)
+	loss := r.loss.compare(c.baseline(r.queue))
 	lossy := loss.z > 2.5
 	gain := r.sent/c.steady - 1
 	if !lossy && r.growth+min(2*r.err, 0.25*gain) < 0.5*gain {

@@ -2,6 +2,7 @@ package congestion
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -44,15 +45,20 @@ type delays struct {
 	rtt      floor // of samples, seconds
 	smoothed float64
 	newest   float64 // round trip of the newest sample
-	least    float64 // shortest round trip of all
-	noise2   float64 // variance of a block's mean delay
-	spread   float64 // the largest variance within a block
-	usual    float64 // how many samples a block usually has
-	diffs    int     // second differences that went into it
+	first    int     // samples that went into the next two
+	firstRTT [firstSamples]float64
+	firstOne [firstSamples]float64
+	noise2   float64       // variance of a block's mean delay
+	spread   float64       // the largest variance within a block
+	usual    float64       // how many samples a block usually has
+	seen     time.Duration // when a block was last near the floor
+	diffs    int           // second differences that went into it
 	last     [2]block
 }
 
-func newDelays() delays { return delays{oneWay: newFloor(), rtt: newFloor(), least: math.Inf(1)} }
+func newDelays() delays {
+	return delays{oneWay: newFloor(), rtt: newFloor()}
+}
 
 // sample takes in the times of one packet and returns its one-way delay and
 // round trip in seconds.
@@ -64,7 +70,10 @@ func (d *delays) sample(scheduled, sent, arrived, left, now time.Duration) (oneW
 	rtt = (now - sent - max(left-arrived, 0)).Seconds()
 	if rtt > 0 {
 		d.newest = rtt
-		d.least = min(d.least, rtt)
+		if d.first < firstSamples {
+			d.firstRTT[d.first], d.firstOne[d.first] = rtt, oneWay
+			d.first++
+		}
 	}
 	return oneWay, rtt
 }
@@ -84,11 +93,24 @@ func (d *delays) base() float64 {
 	if v := d.rtt.value(); !math.IsInf(v, 1) {
 		return v
 	}
-	if !math.IsInf(d.least, 1) {
-		return d.least
-	}
-	return 0
+	return d.median(d.firstRTT)
 }
+
+// median of the first samples: no queue of our own yet, and neither a lucky
+// packet nor one that reordering has moved counts.
+func (d *delays) median(samples [firstSamples]float64) float64 {
+	if d.first == 0 {
+		return 0
+	}
+	slices.Sort(samples[:d.first])
+	return samples[d.first/2]
+}
+
+// firstSamples is how many samples the first floors are taken from.
+const firstSamples = 5
+
+// floorSlack is how near to the base round trip the floor counts as seen.
+const floorSlack = 0.03
 
 // floorSamples is how many samples of a block make its mean worth a floor.
 const floorSamples = 5
@@ -98,14 +120,14 @@ const floorSamples = 5
 const clockSlack = 0.004
 
 // close takes in a block's mean delay and sets the block's queue.
-func (d *delays) close(b *block) {
+func (d *delays) close(b *block, now time.Duration) {
 	if b.timed.n < 1 {
 		b.queue = d.last[1].queue
 		return
 	}
 	d.usual += (b.timed.n - d.usual) / 16
 	if b.state == Init {
-		b.rtt = d.least // the first train has a queue of its own
+		b.rtt, b.timed.d = d.median(d.firstRTT), d.median(d.firstOne) // the first train has a queue of its own
 	} else {
 		d.learnNoise(b)
 	}
@@ -119,6 +141,9 @@ func (d *delays) close(b *block) {
 		d.oneWay.shift(queue - bound)
 	}
 	b.queue = min(queue, bound)
+	if b.queue < floorSlack*d.base()+3*d.noise() {
+		d.seen = now
+	}
 	d.last[0], d.last[1] = d.last[1], *b
 }
 

@@ -57,6 +57,9 @@ type flowOptions struct {
 	perPack int // wire size; 0: 1500
 }
 
+// flows counts the flows made, so that no two are late in the same way.
+var flows uint64
+
 const flowPacket = 1500
 
 func newFlow(path *linksim.Path, opt flowOptions) *flow {
@@ -64,7 +67,8 @@ func newFlow(path *linksim.Path, opt flowOptions) *flow {
 		opt.perPack = flowPacket
 	}
 	f := &flow{path: path, opt: opt, ackEvery: 5 * time.Millisecond, stride: 1}
-	f.rnd = rand.New(rand.NewPCG(uint64(opt.start), 1))
+	f.rnd = rand.New(rand.NewPCG(uint64(opt.start), flows))
+	flows++
 	f.c = New(Config{Trace: opt.trace, MaxPacket: opt.perPack})
 	f.wake = path.Sim.NewTimer(f.fill)
 	f.timeout = path.Sim.NewTimer(f.probe)

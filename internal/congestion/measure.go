@@ -1,6 +1,9 @@
 package congestion
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A block is at least this many packets, so that its loss and its delay mean
 // something.
@@ -57,7 +60,7 @@ func (c *Controller) closeBlocks(now time.Duration) {
 		b := c.open[0]
 		c.open = append(c.open[:0], c.open[1:]...)
 		c.countLosses(&b)
-		c.delay.close(&b)
+		c.delay.close(&b, now)
 		if len(c.closed) == history {
 			c.closed = append(c.closed[:0], c.closed[1:]...)
 		}
@@ -106,6 +109,19 @@ func (c *Controller) since(seq uint64) []block {
 func (c *Controller) latest(n int, seq uint64) []block {
 	b := c.since(seq)
 	return b[max(0, len(b)-n):]
+}
+
+// cruising returns the last n closed blocks of Cruise since the latest Drain.
+func (c *Controller) cruising(n int) []block {
+	all := c.since(c.phase.since)
+	c.scratch = c.scratch[:0]
+	for i := len(all) - 1; i >= 0 && len(c.scratch) < n; i-- {
+		if all[i].state == Cruise {
+			c.scratch = append(c.scratch, all[i])
+		}
+	}
+	slices.Reverse(c.scratch)
+	return c.scratch
 }
 
 func (c *Controller) read(blocks []block) reading {

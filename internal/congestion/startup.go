@@ -22,7 +22,7 @@ func (c *Controller) climb() {
 	}
 	// A full window is three times what the path should hold: the rest queues.
 	full := r.growth > max(0.1, 3*r.err) || r.window > blocksPerRound
-	loss := r.loss.compare(c.baseline())
+	loss := r.loss.compare(c.baseline(r.queue))
 	lossy := loss.z > 4
 	if full || lossy {
 		c.rate = r.arrived() * (1 - min(loss.excess, 0.9))
@@ -42,13 +42,17 @@ func (c *Controller) climb() {
 	c.startup(2)
 }
 
-// baseline is what losses are compared with: before any were seen below
-// capacity, what a link that can still be used may lose.
-func (c *Controller) baseline() *tally {
-	if c.own.packets < 16 {
+// baseline is what losses are compared with. Before any were seen below
+// capacity it is what a link that can still be used may lose; but where the
+// queue is long, it may well overflow.
+func (c *Controller) baseline(queue float64) *tally {
+	switch {
+	case c.own.packets >= 16:
+		return &c.own
+	case c.short(queue):
 		return &presumed
 	}
-	return &c.own
+	return &tally{packets: presumed.packets}
 }
 
 var presumed = tally{packets: 100, lost: 35, capped: 35, squares: 75, clumps: 75}
@@ -84,7 +88,7 @@ func (c *Controller) reconsider() {
 	if !c.phase.drain.byLoss || !ok {
 		return
 	}
-	c.rate = r.arrived() * (1 - min(r.loss.compare(c.baseline()).excess, 0.9))
+	c.rate = r.arrived() * (1 - min(r.loss.compare(c.baseline(r.queue)).excess, 0.9))
 	pace := c.drainPace(r)
 	if math.Abs(pace-c.pacer.rate) > 0.1*c.pacer.rate {
 		c.enter(Drain, pace)
@@ -113,16 +117,18 @@ func (c *Controller) drained() {
 		return
 	}
 	r := c.read(blocks)
-	if c.phase.drain.byLoss {
-		known := len(blocks) >= blocksPerRound && r.loss.err() < 0.06
-		if !known && len(blocks) < 8*blocksPerRound {
-			return
-		}
+	known := len(blocks) >= blocksPerRound && r.loss.err() < 0.06
+	if c.phase.drain.byLoss && !known && len(blocks) < 8*blocksPerRound {
+		return
+	}
+	// With a long queue the losses may be others'. But one that does not shrink
+	// while we drain is perhaps no queue at all.
+	last := c.read(c.latest(blocksPerRound, c.phase.first))
+	if c.short(last.queue) || !fits || c.own.compare(&last.loss).z > 3 {
 		c.own.replace(r.loss)
+	}
+	if c.phase.drain.byLoss {
 		c.calibrate()
-	} else {
-		c.own.add(r.loss)
-		c.own.forget(ownMemory)
 	}
 	c.cruise()
 }
@@ -131,6 +137,6 @@ func (c *Controller) drained() {
 // the path's own loss taken out.
 func (c *Controller) calibrate() {
 	if r, ok := c.overload(); ok {
-		c.rate = r.arrived() * (1 - min(r.loss.compare(&c.own).excess, 0.9))
+		c.rate = r.arrived() * (1 - min(r.loss.compare(c.baseline(r.queue)).excess, 0.9))
 	}
 }

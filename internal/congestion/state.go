@@ -13,11 +13,12 @@ const (
 	Cruise
 	Up
 	Down
+	Refresh
 	Stalled
 )
 
 func (s State) String() string {
-	return [...]string{"init", "startup", "drain", "cruise", "up", "down", "stalled"}[s]
+	return [...]string{"init", "startup", "drain", "cruise", "up", "down", "refresh", "stalled"}[s]
 }
 
 // Round is a quarter of a round of measurement, for a trace.
@@ -57,6 +58,7 @@ type phase struct {
 	down      tally  // its losses so far
 
 	lowest      float64 // seconds, the shortest queue in this cycle
+	highest     float64 // the longest
 	crowded     bool
 	lossLimited int     // how many Ups in a row ended in loss
 	rooms       int     // how many Ups in a row found room
@@ -110,7 +112,7 @@ func (c *Controller) blockSent(b *block) {
 	case Up:
 		c.phase.judge = b.seq
 		c.down()
-	case Down:
+	case Down, Refresh:
 		c.cruise()
 	}
 }
@@ -119,8 +121,9 @@ func (c *Controller) blockSent(b *block) {
 func (c *Controller) blockClosed(b *block, now time.Duration) {
 	c.age(now)
 	c.phase.lowest = min(c.phase.lowest, b.queue)
-	if b.state == Down && b.queue < c.target()+0.2*c.round() {
-		c.learnLoss(b) // with a longer queue it might be one that overflows
+	c.phase.highest = max(c.phase.highest, b.queue)
+	if b.state == Down || b.state == Refresh {
+		c.learnLoss(b)
 	}
 	if c.state == Drain && b.seq < c.phase.first {
 		c.reconsider()
@@ -145,6 +148,12 @@ func (c *Controller) blockClosed(b *block, now time.Duration) {
 // ownMemory is how many packets the estimate of the path's own loss remembers.
 const ownMemory = 3000
 
+// short tells whether a queue is so short that losses are the path's own:
+// a longer one might overflow.
+func (c *Controller) short(queue float64) bool {
+	return queue < c.target()+0.2*c.round()
+}
+
 // learnLoss takes a Down as a sample of the path's own loss. If it lost
 // clearly less than was thought, what was thought was too much.
 func (c *Controller) learnLoss(b *block) {
@@ -153,18 +162,33 @@ func (c *Controller) learnLoss(b *block) {
 	} else {
 		c.phase.down = b.loss
 	}
-	if c.own.compare(&c.phase.down).z > 3 {
+	switch {
+	case c.own.compare(&c.phase.down).z > 3:
 		c.own = c.phase.down
-		return
+	case c.short(b.queue):
+		// Other flows' excess may be in it, so less counts for more than more.
+		if c.phase.down.share() < c.own.share() {
+			c.own.forget(ownMemory / 4)
+		}
+		c.own.add(b.loss)
+		c.own.forget(ownMemory)
 	}
-	c.own.add(b.loss)
-	c.own.forget(ownMemory)
 }
+
+// A floor of the delay that was not seen for this long is looked for.
+const (
+	floorTime   = 5 * time.Second
+	floorRounds = 25
+)
 
 // age lets the floors of the delays expire. Where others hold a queue the true
 // floor can't be seen, so the old one is kept longer.
 func (c *Controller) age(now time.Duration) {
-	half := max(5*time.Second, seconds(20*c.round()))
+	half := max(floorTime, seconds(floorRounds*c.round()))
+	if c.state == Cruise && now-c.delay.seen > half {
+		c.delay.seen = now
+		c.refresh()
+	}
 	if c.phase.crowded {
 		half *= 3
 	}
