@@ -10,7 +10,7 @@ LINT    := bin/golangci-lint
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the program, as bin/jumpget
@@ -24,8 +24,10 @@ try: ## the main job on this machine, through an embedded relay
 .PHONY: test
 test: ## every test, with the race detector where it pays; needs sshd
 	@scripts/need ssh sshd
+	@[ "$$(id -u)" != 0 ] || scripts/need ip ping nginx curl || true
 	go vet ./...
 	go test -timeout 9m ./...
+	@go run ./lab/cmd/lab check || echo 'So the tests on emulated links were skipped.'
 
 .PHONY: race
 race: ## every test under the race detector
@@ -57,6 +59,31 @@ soak: ## the kill -9 suite with a thousand kills
 bench-loopback: ## loopback throughput and memory, against curl and nginx
 	@scripts/need ssh sshd nginx curl
 	go run ./internal/e2e/loopback
+
+.PHONY: bench-setup
+bench-setup: ## what bench needs, and the programs that JumpGet is measured against
+	scripts/bench-setup
+
+.PHONY: bench
+bench: build bin/lab ## measure all on every link and write docs/performance.md; root, many hours
+	scripts/bench
+
+# JumpGet against the two that are best without being told the link's rate.
+QUICK_PEERS := jumpget,aria2-bbr,$(if $(shell command -v hysteria),hysteria2,wget-bbr)
+
+.PHONY: bench-quick
+bench-quick: build bin/lab ## JumpGet and two others on every link, 10 MB; root, ten minutes
+	@mkdir -p lab-out && rm -f lab-out/quick.jsonl
+	bin/lab bench --prefix bench-quick --mb 10 -n 1 --peers $(QUICK_PEERS) --out lab-out/quick.jsonl
+
+LINK ?= bad
+.PHONY: lab
+lab: bin/lab ## a shell behind a bad link, or behind LINK=name; root
+	bin/lab shell $(LINK)
+
+.PHONY: bin/lab
+bin/lab:
+	go build -o bin/lab ./lab/cmd/lab
 
 .PHONY: clean
 clean: ## what make has made

@@ -52,13 +52,24 @@ type runner struct {
 	versions map[string]string
 }
 
+// Check tells in one line what this machine lacks for measuring, or returns nil.
+func Check() error {
+	if err := topo.Check(); err != nil {
+		return err
+	}
+	for _, command := range []string{"nginx", "ping"} {
+		if _, err := exec.LookPath(command); err != nil {
+			return fmt.Errorf("the lab needs %s: `make bench-setup` installs it", command)
+		}
+	}
+	return nil
+}
+
 // Run measures every peer on every link in every scenario. It must run inside a
 // sandbox.
 func Run(ctx context.Context, o Options) error {
-	for _, command := range []string{"nginx", "ping"} {
-		if _, err := exec.LookPath(command); err != nil {
-			return fmt.Errorf("the lab needs %s: `make bench-setup`", command)
-		}
+	if err := Check(); err != nil {
+		return err
 	}
 	r := &runner{opt: o, system: thisSystem(), versions: map[string]string{}}
 	if o.Done == nil {

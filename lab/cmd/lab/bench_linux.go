@@ -58,7 +58,7 @@ func benchCommand() *cobra.Command {
 	f.StringVar(&o.JumpGet, "jumpget", "bin/jumpget", "the program to measure")
 	f.BoolVar(&o.Series, "series", false, "keep throughput, queue and loss over time")
 	f.StringVar(&b.out, "out", "", "append the results to this file, as JSON lines, and print their table at the end")
-	f.BoolVar(&b.resume, "resume", false, "leave out the runs whose results are in the file already")
+	f.BoolVar(&b.resume, "resume", false, "leave out the runs of this commit whose results are in the file already")
 	addPrefix(cmd, &b.prefix)
 	return cmd
 }
@@ -83,10 +83,6 @@ func (b *benchFlags) options(o *bench.Options) (err error) {
 	if _, err := os.Stat(o.JumpGet); err != nil {
 		return fmt.Errorf("there is no JumpGet at %s: build it with `make build`", o.JumpGet)
 	}
-	// What bench-setup builds stands beside it.
-	if err := os.Setenv("PATH", strings.Join([]string{os.Getenv("PATH"), filepath.Dir(o.JumpGet), "/usr/sbin", "/sbin"}, ":")); err != nil {
-		return err
-	}
 	o.Size, o.Commit = int64(b.megabytes*1e6), commit()
 	return nil
 }
@@ -107,7 +103,7 @@ func runBench(cmd *cobra.Command, o bench.Options, b benchFlags) (err error) {
 		file = f
 	}
 	if b.resume {
-		o.Done = done(results)
+		o.Done = done(results, o.Commit)
 	}
 	o.Note = func(text string) { say(progress, "lab: "+text) }
 	o.Each = func(r bench.Result) error {
@@ -141,24 +137,32 @@ func openResults(name string) (*os.File, error) {
 	return f, nil
 }
 
-// done tells which runs have a result.
-func done(results []bench.Result) func(bench.Key, int) bool {
+// done tells which runs have a result of this commit.
+func done(results []bench.Result, commit string) func(bench.Key, int) bool {
 	type run struct {
 		key bench.Key
 		rep int
 	}
 	have := map[run]bool{}
 	for _, r := range results {
-		have[run{r.Key(), r.Rep}] = !r.Missing
+		if r.Commit == commit && !r.Missing {
+			have[run{r.Key(), r.Rep}] = true
+		}
 	}
 	return func(k bench.Key, rep int) bool { return have[run{k, rep}] }
 }
 
-// commit names the state of the tree that is measured.
+// commit names the state of the tree that is measured. The documents, where
+// results go, are no part of it.
 func commit() string {
-	out, err := exec.Command("git", "describe", "--tags", "--always", "--dirty").Output()
+	out, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
 	if err != nil {
 		return "unknown"
 	}
-	return strings.TrimSpace(string(out))
+	name := strings.TrimSpace(string(out))
+	changed, err := exec.Command("git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs").Output()
+	if err != nil || len(changed) > 0 {
+		name += "-dirty"
+	}
+	return name
 }

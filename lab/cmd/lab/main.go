@@ -20,6 +20,11 @@ import (
 )
 
 func main() {
+	// Servers stand where an ordinary user's PATH does not look.
+	path := os.Getenv("PATH") + ":/usr/sbin:/sbin"
+	if err := os.Setenv("PATH", path); err != nil {
+		say(os.Stderr, "lab: "+err.Error())
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := exitCode(os.Stderr, command().ExecuteContext(ctx))
 	stop()

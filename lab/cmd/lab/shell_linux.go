@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/jumpget/jumpget/lab/bench"
 	"github.com/jumpget/jumpget/lab/emu"
 	"github.com/jumpget/jumpget/lab/peer"
 	"github.com/jumpget/jumpget/lab/profile"
@@ -53,7 +54,7 @@ func checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Say what this machine lacks for the lab, if anything",
 		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return topo.Check() },
+		RunE:  func(*cobra.Command, []string) error { return bench.Check() },
 	}
 }
 
