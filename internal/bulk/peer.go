@@ -70,21 +70,22 @@ type peer struct {
 	other   candidate
 	largest int // packet that the client takes
 
-	body   Body
-	object string
-	cache  cache
-	led    *ledger
-	box    *outbox
-	tail   tail
-	sizer  *sizer
-	cc     *congestion.Controller
-	ccFrom uint64 // the controller knows packets from this one on
-	frames fromClient
-	spare  []*received
-	ctl    controls
-	pace   paceFrame
-	limit  bucket
-	window int64 // that the client told; negative: none
+	body    Body
+	object  string
+	cache   cache
+	led     *ledger
+	box     *outbox
+	tail    tail
+	sizer   *sizer
+	cc      *congestion.Controller
+	ccFrom  uint64 // the controller knows packets from this one on
+	frames  fromClient
+	spare   []*received
+	ctl     controls
+	pace    paceFrame
+	limit   bucket
+	repeats bucket
+	window  int64 // that the client told; negative: none
 
 	samples  []congestion.Sample
 	news     time.Duration // when something was acknowledged, or a flight began

@@ -261,11 +261,30 @@ func (p *peer) repeat(now time.Duration) (segment, source, bool) {
 	if all, _ := p.box.sent(); !all || !p.box.last || p.led.flying == 0 {
 		return segment{}, 0, false
 	}
+	rate := p.repeatRate()
+	if p.repeats.fill(now, rate); p.repeats.tokens < maxPacket {
+		p.again = p.repeats.due(now, rate)
+		return segment{}, 0, false
+	}
 	s, ok, again := p.tail.next(now, p.led, p.box, p.cc.Loss())
 	if !ok {
 		p.again = again
 	}
 	return s, fromRepeat, ok
+}
+
+// repeatRate is how fast repeats may go, in bytes a second: below what the path
+// carries, because a queue of them would hold up those that are needed. While
+// the controller is still looking for that, its pace may be twice as much.
+func (p *peer) repeatRate() float64 {
+	pace := p.cc.PacingRate()
+	switch rate := p.cc.Path().Rate; {
+	case rate > 0:
+		return min(pace, 0.9*rate)
+	case p.cc.State() == congestion.Startup:
+		return pace / 2
+	}
+	return pace
 }
 
 // oldest is the segment that was sent first of those still in flight, that this
@@ -299,8 +318,11 @@ func (p *peer) commit(s segment, whole int32, from source) {
 			w.next = s.end()
 		}
 	case fromRepeat:
-		if s.n == whole { // a part is no copy: the rest would be forgotten
+		p.repeats.tokens -= float64(s.n)
+		if s.n == whole {
 			p.box.repeat(s)
+		} else { // it was sent when packets were larger
+			p.tail.rest = segment{s.rng, s.end(), whole - s.n}
 		}
 	}
 }

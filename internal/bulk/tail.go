@@ -10,9 +10,10 @@ import (
 // repeated is a segment of the tail: sent, and not acknowledged.
 type repeated struct {
 	segment
-	copies int
-	sent   time.Duration // the newest copy
-	number uint64
+	copies  int
+	sent    time.Duration // the newest copy
+	number  uint64
+	overdue bool // later packets than the newest copy are acknowledged
 }
 
 // tail chooses repeats while there is nothing else to send (section 4).
@@ -21,11 +22,15 @@ type tail struct {
 	at    int // index of the next in queue
 	most  int // copies
 	fresh bool
+	rest  segment       // of what did not fit into one packet; n = 0: none
 	seen  map[int64]int // by offset, index in queue
 }
 
 // shortRTT is below what acknowledgements take longer to be sent than to arrive.
 const shortRTT = 20 * time.Millisecond
+
+// overdueBy is how many packets later one must have been acknowledged.
+const overdueBy = 3
 
 // goal is how many packets may be expected missing after all repeats.
 const goal = 0.02
@@ -38,6 +43,9 @@ func (t *tail) next(now time.Duration, l *ledger, o *outbox, loss float64) (s se
 	gap := max(4*time.Millisecond, l.srtt/16)
 	if l.srtt < shortRTT {
 		gap = max(gap, l.srtt+l.delay) // an acknowledgement is as soon here as a repeat
+	}
+	if s, t.rest = t.rest, s; s.n > 0 {
+		return s, true, 0
 	}
 	for range 2 {
 		for t.fresh && t.at < len(t.queue) {
@@ -62,8 +70,22 @@ func (t *tail) due(now, gap time.Duration) bool {
 	return slices.ContainsFunc(t.queue, func(r repeated) bool { return r.copies < t.most && now-r.sent >= gap })
 }
 
-// build lists what is not acknowledged, fewest copies first, then newest first.
-// It reports whether a further copy of any may be sent at some time.
+// order puts first what is probably lost, in the order of the file; then what
+// has the fewest copies in flight, and of those the newest: the oldest will be
+// acknowledged or overdue before its turn comes.
+func (a *repeated) order(b *repeated) int {
+	switch {
+	case a.overdue && b.overdue:
+		return cmp.Compare(a.off, b.off)
+	case a.overdue:
+		return -1
+	case b.overdue:
+		return 1
+	}
+	return cmp.Or(cmp.Compare(a.copies, b.copies), cmp.Compare(b.number, a.number))
+}
+
+// build lists what is not acknowledged. It reports whether a further copy of any may be sent at some time.
 func (t *tail) build(l *ledger, o *outbox, loss float64) bool {
 	t.queue, t.at = t.queue[:0], 0
 	if t.seen == nil {
@@ -84,12 +106,11 @@ func (t *tail) build(l *ledger, o *outbox, loss float64) bool {
 		q := &t.queue[i]
 		q.copies++
 		q.sent, q.number = r.sent, r.number
+		q.overdue = l.any && r.number+overdueBy < l.newest && r.sent < l.newestSent
 	}
 	p := min(max(loss, 0.02), 0.6)
 	t.most = max(2, int(math.Ceil(math.Log(float64(len(t.queue))/goal)/-math.Log(p))))
-	slices.SortFunc(t.queue, func(a, b repeated) int {
-		return cmp.Or(cmp.Compare(a.copies, b.copies), cmp.Compare(b.number, a.number))
-	})
+	slices.SortFunc(t.queue, func(a, b repeated) int { return a.order(&b) })
 	t.fresh = true
 	return slices.ContainsFunc(t.queue, func(r repeated) bool { return r.copies < t.most })
 }
