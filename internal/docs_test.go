@@ -136,3 +136,25 @@ func TestDocsTellOfEveryPackage(t *testing.T) {
 	}
 	wantCode(t, "docs/architecture.md", names)
 }
+
+func TestDocsLinkToWhatExists(t *testing.T) {
+	pages, err := filepath.Glob(filepath.FromSlash("../docs/*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages = append(pages, filepath.FromSlash("../README.md"), filepath.FromSlash("../CONTRIBUTING.md"))
+	for _, page := range pages {
+		if filepath.Base(page) == "performance.md" {
+			continue // written by `make bench`, with what it links to
+		}
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range all(`\]\(([^)#:]+)(?:#[^)]*)?\)`, string(b)) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), filepath.FromSlash(link))); err != nil {
+				t.Errorf("%s links to %s: %v", page, link, err)
+			}
+		}
+	}
+}
