@@ -180,16 +180,19 @@ func (c *Controller) NextSend(now time.Duration) time.Duration {
 const Never = time.Duration(1<<63 - 1)
 
 // Burst returns how many bytes are best sent at once: enough to be cheap, few
-// enough to fit a short queue.
+// enough to fit a short queue or a policer's bucket.
 func (c *Controller) Burst() int {
 	length := 2e-3
 	if c.pacer.rate < 5e6 {
 		length = 4e-3
 	}
 	if base := c.delay.base(); base > 0 {
-		length = max(min(length, base/50), 250e-6)
+		length = min(length, base/50)
 	}
-	return max(c.cfg.MaxPacket, int(c.pacer.rate*length))
+	if c.phase.lossLimited > 0 || c.state == Startup {
+		length /= 4
+	}
+	return max(c.cfg.MaxPacket, int(c.pacer.rate*max(length, 250e-6)))
 }
 
 // PacingRate returns the rate of sending in bytes/s.

@@ -73,7 +73,7 @@ func (c *Controller) target() float64 {
 
 // steer sets the pace of Cruise by the queue and by what is lost, and looks
 // whether there is room.
-func (c *Controller) steer() {
+func (c *Controller) steer(limited bool) {
 	b := c.latest(2, 0)
 	queue := 0.0
 	for i := range b {
@@ -98,7 +98,7 @@ func (c *Controller) steer() {
 	yield = min(max(yield, -fill), limit) + min(c.overflow(), yieldMost)
 	c.setPace(c.rate * (1 - yield))
 	c.steady += (c.pacer.rate - c.steady) / blocksPerRound
-	if !c.phase.crowded && c.pacer.rate < c.rate {
+	if !c.phase.crowded && !limited && c.pacer.rate < c.rate {
 		c.rate += (c.pacer.rate - c.rate) / 32
 	}
 	c.watch(queue)

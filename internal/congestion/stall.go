@@ -11,7 +11,10 @@ func (c *Controller) OnTimeout(time.Duration) {
 		c.open[len(c.open)-1].limited = true
 	}
 	c.phase.timeouts++
-	if c.phase.timeouts >= 2 && c.state != Init && c.state != Stalled {
+	switch {
+	case c.state == Init:
+		c.setPace(c.pacer.rate / 4)
+	case c.phase.timeouts >= 2 && c.state != Stalled:
 		c.phase.judge = 0
 		c.phase.length = 1 << 30
 		c.enter(Stalled, c.slowest())

@@ -139,9 +139,13 @@ func (c *Controller) blockClosed(b *block, now time.Duration) {
 	}
 	switch c.state {
 	case Startup:
+		if b.limited && !b.window {
+			c.phase.first = b.seq + 1 // it says nothing of the path: begin the step again
+			return
+		}
 		c.climb()
 	case Cruise:
-		c.steer()
+		c.steer(b.limited)
 	}
 }
 

@@ -86,6 +86,23 @@ func (c *Controller) endTrain(now time.Duration) {
 		gain = 1.25
 		c.rate = dispersed
 	}
+	if known := c.remembered(); c.rate < known {
+		gain, c.rate = 1.25, known
+	}
 	c.rate = max(c.rate, c.slowest())
 	c.startup(gain)
+}
+
+// remembered is half of what an earlier connection came to, if the round trip
+// shows that the path is the same: the jump of draft-ietf-tsvwg-careful-resume.
+// The first step of Startup validates it or takes it back.
+func (c *Controller) remembered() float64 {
+	before := c.cfg.Remembered
+	if before.Rate == 0 || before.RTT == 0 {
+		return 0
+	}
+	if ratio := c.delay.base() / before.RTT.Seconds(); ratio < 0.7 || ratio > 1.5 {
+		return 0
+	}
+	return min(before.Rate/2, fastest)
 }
