@@ -37,6 +37,34 @@ func newFlight(j job.Job, req job.Request) *flight {
 	return f
 }
 
+// seat finds the flight that a job is going to join, if there is one, and
+// makes the job tell what that has brought so far. The db lock is held by the
+// caller until the job is stored and enlisted.
+func (r *Relay) seat(j *job.Job) *flight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.flights[j.Key]
+	j.State, j.Error = job.Queued, nil
+	// A flight that everybody has left gives its object up.
+	if f != nil && f.live != nil && len(f.jobs) > 0 {
+		j.Object, j.State = f.live.id, job.Fetching
+	}
+	return f
+}
+
+// enlist puts a job on the flight that seat has found, or on a new one. The db
+// lock is held by the caller.
+func (r *Relay) enlist(f *flight, j job.Job, req job.Request) {
+	if f == nil {
+		r.launch(newFlight(j, req))
+		return
+	}
+	f.jobs[j.ID] = true
+	if req.Fresh {
+		f.fresh.Store(true)
+	}
+}
+
 // launch starts a flight. The db lock is held by the caller.
 func (r *Relay) launch(f *flight) {
 	if !r.begin() {
@@ -68,6 +96,8 @@ func (r *Relay) bring(ctx context.Context, f *flight) error {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
 	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	err = r.fetch(ctx, f, prior)
@@ -90,20 +120,29 @@ func (r *Relay) reuse(ctx context.Context, f *flight) (prior *origin.Prior, done
 	case o.Complete && (f.fresh.Load() || !r.stands(ctx, f, &o) || f.fresh.Load()):
 		return nil, false, nil
 	}
-	b, err := r.leaseForFlight(ctx, o)
+	lv, err := r.reach(ctx, o.ID)
 	if err != nil {
 		r.log.Warn("an object can't be reused", "object", o.ID, "err", err)
 		return nil, false, context.Cause(ctx)
 	}
-	r.board(f, b)
-	have, err := r.check(ctx, b)
-	switch {
-	case ctx.Err() != nil:
+	if lv.body.Err() != nil { // what ended an earlier fetch may be over
+		r.drop(lv)
+		r.release(lv)
+		return nil, false, nil
+	}
+	r.board(f, lv)
+	have, err := r.check(ctx, lv)
+	if ctx.Err() != nil {
 		return nil, false, context.Cause(ctx)
+	}
+	o = r.objectOf(lv)
+	r.mendIfDamaged(lv) // takes those along who thought that it was ready
+	switch {
 	case err != nil:
 		r.log.Error("an object can't be verified", "object", o.ID, "err", err)
 		return nil, false, nil
-	case o.Complete && b.body.Complete():
+	case o.Complete && lv.body.Complete():
+		r.touch(lv)
 		return nil, true, nil
 	case have.Len() == 0:
 		return nil, false, nil
@@ -112,15 +151,6 @@ func (r *Relay) reuse(ctx context.Context, f *flight) (prior *origin.Prior, done
 		Validators: origin.Validators{ETag: o.ETag, LastModified: o.LastModified, Size: o.Size},
 		Have:       have,
 	}, false, nil
-}
-
-// leaseForFlight leases an object without asking for a check of its own: the
-// flight does that.
-func (r *Relay) leaseForFlight(ctx context.Context, o job.Object) (*live, error) {
-	if b := r.leaseOpen(o.ID); b != nil {
-		return b.lv, nil
-	}
-	return r.load(ctx, o)
 }
 
 // stands reports whether a complete object may be given out again. An origin
@@ -207,16 +237,43 @@ func (r *Relay) land(f *flight, err error) {
 			r.changeLogged(id, func(j *job.Job) { j.Object, j.State, j.Error = lv.id, job.Ready, nil })
 		}
 	case errors.Is(err, errShutdown):
-	case len(f.jobs) == 0:
-		r.discard(lv, err)
-	case errors.Is(err, &job.Error{Code: job.CodeRemoved}):
-		// Somebody joined after the last one had left.
-		r.discard(lv, err)
-		again := &flight{key: f.key, req: f.req, jobs: f.jobs}
-		r.launch(again)
-	default:
+	case !errors.Is(err, errRemoved()):
 		r.fail(f, lv, err)
+	case len(f.jobs) == 0:
+		r.abandon(lv, err)
+	default:
+		r.relaunch(f, lv)
 	}
+}
+
+// abandon gives up what nobody waits for any more. A complete object is left
+// to the cleaner, and so is a part that a failed job may go on from.
+func (r *Relay) abandon(lv *live, cause error) {
+	if lv == nil || r.objectOf(lv).Complete {
+		return
+	}
+	wanted, err := r.wanted(context.WithoutCancel(r.ctx), lv.id)
+	if err == nil && !wanted {
+		r.discard(lv, cause)
+		return
+	}
+	lv.body.Abort(cause)
+	r.drop(lv)
+}
+
+// relaunch starts again for those who have joined a flight after the last one
+// had left. It goes on from what that has brought.
+func (r *Relay) relaunch(f *flight, lv *live) {
+	if lv != nil && !r.objectOf(lv).Complete {
+		lv.body.Abort(errAnew())
+		r.drop(lv)
+	}
+	for id := range f.jobs {
+		r.changeLogged(id, func(j *job.Job) { j.Object, j.State, j.Error = "", job.Queued, nil })
+	}
+	again := &flight{key: f.key, req: f.req, jobs: f.jobs}
+	again.fresh.Store(f.fresh.Load())
+	r.launch(again)
 }
 
 // fail ends a flight's jobs with an error. What has arrived is kept for the
@@ -241,8 +298,13 @@ func (r *Relay) fail(f *flight, lv *live, err error) {
 
 // keep makes what has arrived durable, so that the next fetch goes on from it.
 func (r *Relay) keep(lv *live) {
-	if lv == nil {
+	if lv == nil || r.objectOf(lv).Complete {
 		return
+	}
+	select {
+	case <-lv.checked:
+	default:
+		return // it is still being verified, so nothing new has arrived
 	}
 	if err := lv.body.Sync(context.WithoutCancel(r.ctx)); err != nil {
 		r.log.Warn("what has arrived can't be kept", "object", lv.id, "err", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -48,9 +49,13 @@ func (h *hasher) run(ctx context.Context) {
 	for {
 		changed := h.lv.body.Changed()
 		worked, err := h.step(ctx)
+		if ctx.Err() != nil {
+			h.err = context.Cause(ctx)
+			return
+		}
 		if err != nil {
-			h.err = err
-			h.lv.body.Abort(toDisk(err))
+			h.err = toDisk(err)
+			h.lv.body.Abort(h.err)
 			return
 		}
 		if size, known := h.lv.body.Size(); known && h.fed == int64(job.Chunks(size)) {
@@ -80,8 +85,13 @@ func (h *hasher) step(ctx context.Context) (bool, error) {
 	if i, ok := h.unhashed(size, sized); ok {
 		return true, h.chunk(ctx, i, size, sized)
 	}
+	// A chunk whose last bytes have come since is not fed yet: its sum is first,
+	// or the whole would be done while a chunk has none.
+	if !h.known.Contains(entry(h.fed)) {
+		return false, nil
+	}
 	sp, ok := chunkSpan(h.fed, size, sized)
-	if !ok || !h.lv.body.Contains(sp) {
+	if !ok {
 		return false, nil
 	}
 	return true, h.feed(ctx, sp)
@@ -95,16 +105,17 @@ func (h *hasher) unhashed(size int64, sized bool) (int64, bool) {
 	}
 	have := h.lv.body.Have()
 	for _, run := range have.Spans() {
-		first, end := (run.Start+job.ChunkSize-1)/job.ChunkSize, run.End/job.ChunkSize
-		if sized && run.End == size {
-			end = int64(job.Chunks(size))
-		}
-		if gaps := h.known.Missing(span.Span{Start: max(first, next), End: end}); len(gaps) > 0 {
+		chunks := wholeChunks(run, size, sized)
+		chunks.Start = max(chunks.Start, next)
+		if gaps := h.known.Missing(chunks); len(gaps) > 0 {
 			return gaps[0].Start, true
 		}
 	}
 	return 0, false
 }
+
+// entry is chunk i's place in a set of chunks.
+func entry(i int64) span.Span { return span.Span{Start: i, End: i + 1} }
 
 // chunkSpan returns the bytes of chunk i; false if there is no such chunk or its
 // end is not known yet.
@@ -125,9 +136,9 @@ func (h *hasher) chunk(ctx context.Context, i, size int64, sized bool) error {
 	if err := h.lv.body.SetSum(int(i), sha256.Sum256(p)); err != nil {
 		return fmt.Errorf("keep the sum of chunk %d: %w", i, err)
 	}
-	h.known.Add(span.Span{Start: i, End: i + 1})
+	h.known.Add(entry(i))
 	h.r.mu.Lock()
-	h.lv.hashed.Add(span.Span{Start: i, End: i + 1})
+	h.lv.hashed.Add(entry(i))
 	h.r.mu.Unlock()
 	h.lv.sums.Fire()
 	if i == h.fed {
@@ -155,7 +166,7 @@ func (h *hasher) read(ctx context.Context, sp span.Span) ([]byte, error) {
 	for n := 0; n < len(p); {
 		m, err := h.lv.body.ReadAt(ctx, p[n:], sp.Start+int64(n))
 		n += m
-		if err != nil && (err != io.EOF || n < len(p)) {
+		if err != nil && (!errors.Is(err, io.EOF) || n < len(p)) {
 			return nil, err
 		}
 	}

@@ -14,12 +14,21 @@ import (
 // Submit records a job for owner, grants it to the given addresses and sees to
 // its fetch. The job joins a fetch of the same key that is under way.
 func (r *Relay) Submit(ctx context.Context, owner string, req job.Request, allow []netip.Addr) (job.Ticket, error) {
-	if _, err := req.Parse(); err != nil {
+	u, err := req.Parse()
+	if err != nil {
 		return job.Ticket{}, err
+	}
+	if u.User == nil {
+		req.URL = u.String() // as it is kept, so that a public request can be made again from it
 	}
 	retain, err := r.retain(req.Retain)
 	if err != nil {
 		return job.Ticket{}, err
+	}
+	for _, addr := range allow {
+		if _, err := grantable(addr); err != nil {
+			return job.Ticket{}, err
+		}
 	}
 	now := r.now()
 	j := job.Job{
@@ -42,7 +51,7 @@ func (r *Relay) Submit(ctx context.Context, owner string, req job.Request, allow
 func (r *Relay) retain(seconds int64) (time.Duration, error) {
 	switch {
 	case seconds < 0:
-		return 0, job.Errorf(job.CodeBadRequest, "a retention time can't be negative")
+		return 0, job.Errorf(job.CodeBadRequest, "a retention time can't be negative").WithHint("leave it out for the relay's default")
 	case seconds == 0:
 		return r.cfg.Retain, nil
 	case seconds > int64(maxRetain/time.Second):
@@ -55,35 +64,25 @@ func (r *Relay) retain(seconds int64) (time.Duration, error) {
 func (r *Relay) enter(ctx context.Context, j *job.Job, req job.Request) error {
 	r.db.Lock()
 	defer r.db.Unlock()
-	r.mu.Lock()
-	f, closing := r.flights[j.Key], r.closing
-	if f != nil && f.live != nil {
-		j.Object, j.State = f.live.id, job.Fetching
-	}
-	r.mu.Unlock()
-	if closing {
+	if r.ctx.Err() != nil {
 		return errShutdown
 	}
+	f := r.seat(j)
 	if err := r.cfg.Store.AddJob(ctx, *j, req); err != nil {
 		return r.internal("store a job", err)
 	}
-	if f == nil {
-		r.launch(newFlight(*j, req))
-		return nil
-	}
-	f.jobs[j.ID] = true
-	if req.Fresh {
-		f.fresh.Store(true)
-	}
+	r.enlist(f, *j, req)
 	return nil
 }
 
 // ticket makes a fresh token for a job.
 func (r *Relay) ticket(ctx context.Context, j job.Job) (job.Ticket, error) {
 	token := access.NewToken()
-	if err := r.cfg.Store.AddToken(ctx, j.ID, access.Hash(token), j.Expires); err != nil {
+	t := Token{Job: j.ID, Hash: access.Hash(token), Expires: j.Expires}
+	if err := r.cfg.Store.AddToken(ctx, t.Job, t.Hash, t.Expires); err != nil {
 		return job.Ticket{}, r.internal("store a token", err)
 	}
+	r.cfg.Issued(t)
 	return job.Ticket{Job: j.ID, Token: token, Expires: j.Expires, Endpoints: r.cfg.Endpoints()}, nil
 }
 
@@ -94,7 +93,16 @@ func (r *Relay) Renew(ctx context.Context, owner string, id job.ID) (job.Ticket,
 	if err != nil {
 		return job.Ticket{}, err
 	}
-	if j.State == job.Expired || !r.now().Before(j.Expires) {
+	if !r.now().Before(j.Expires) {
+		// The cleaner is late; a job in use lives on.
+		r.db.Lock()
+		r.expire(ctx, id)
+		r.db.Unlock()
+		if j, err = r.owned(ctx, owner, id); err != nil {
+			return job.Ticket{}, err
+		}
+	}
+	if j.State == job.Expired {
 		return job.Ticket{}, errExpired()
 	}
 	r.log.InfoContext(ctx, "renew", "job", id, "owner", owner)
@@ -166,13 +174,15 @@ func (r *Relay) liveStatus(j job.Job, lv *live) job.Status {
 	return st
 }
 
-// Extend keeps a job for so many seconds from now (0: the relay's default); it never shortens.
+// Extend keeps a job, and the grants that were to last as long, for so many
+// seconds from now (0: the relay's default). It never shortens.
 func (r *Relay) Extend(ctx context.Context, owner string, id job.ID, seconds int64) (job.Status, error) {
 	retain, err := r.retain(seconds)
 	if err != nil {
 		return job.Status{}, err
 	}
-	if _, err := r.owned(ctx, owner, id); err != nil {
+	before, err := r.owned(ctx, owner, id)
+	if err != nil {
 		return job.Status{}, err
 	}
 	r.db.Lock()
@@ -189,19 +199,22 @@ func (r *Relay) Extend(ctx context.Context, owner string, id job.ID, seconds int
 	if err != nil {
 		return job.Status{}, err
 	}
+	if err := r.prolong(ctx, j, before.Expires); err != nil {
+		return job.Status{}, err
+	}
 	r.log.InfoContext(ctx, "extend", "job", id, "owner", owner, "expires", j.Expires)
 	return r.status(ctx, j)
 }
 
 // Remove deletes a job, its tokens and grants. Its object goes with the last
-// job; a fetch that nobody else waits for ends.
+// job, once nobody reads it; a fetch that nobody else waits for ends.
 func (r *Relay) Remove(ctx context.Context, owner string, id job.ID) error {
+	r.db.Lock()
+	defer r.db.Unlock()
 	j, err := r.owned(ctx, owner, id)
 	if err != nil {
 		return err
 	}
-	r.db.Lock()
-	defer r.db.Unlock()
 	if err := r.cfg.Store.DeleteJob(ctx, id); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return r.internal("delete a job", err)
 	}
@@ -220,32 +233,6 @@ func (r *Relay) Remove(ctx context.Context, owner string, id job.ID) error {
 	return r.dropUnwanted(ctx, j.Object)
 }
 
-// Allow stores a grant. A grant without an end lasts as long as its job is
-// kept, one for all jobs as long as a new job would be.
-func (r *Relay) Allow(ctx context.Context, g job.Grant) error {
-	if !g.Addr.IsValid() || g.Addr.IsUnspecified() || g.Addr.IsMulticast() {
-		return job.Errorf(job.CodeBadRequest, "this is not an address that can be allowed: %q", g.Addr)
-	}
-	g.Addr = g.Addr.Unmap().WithZone("")
-	if g.Job != "" {
-		j, err := r.owned(ctx, g.Owner, g.Job)
-		if err != nil {
-			return err
-		}
-		if g.Expires.IsZero() {
-			g.Expires = j.Expires
-		}
-	}
-	if g.Expires.IsZero() {
-		g.Expires = r.now().Add(r.cfg.Retain)
-	}
-	if err := r.cfg.Store.PutGrant(ctx, g); err != nil {
-		return r.internal("store a grant", err)
-	}
-	r.log.InfoContext(ctx, "allow", "job", g.Job, "owner", g.Owner, "addr", g.Addr, "expires", g.Expires)
-	return nil
-}
-
 // Info is what a relay says of itself.
 type Info struct {
 	DiskFree  int64 // bytes
@@ -259,10 +246,10 @@ type Info struct {
 // Info tells of the relay's disk, and how many jobs owner has.
 func (r *Relay) Info(ctx context.Context, owner string) (Info, error) {
 	free, err := r.cfg.Blobs.Free()
-	if err != nil {
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return Info{}, r.internal("ask for free disk", err)
 	}
-	used, err := r.used(ctx)
+	used, err := r.usage(ctx)
 	if err != nil {
 		return Info{}, err
 	}
@@ -276,16 +263,19 @@ func (r *Relay) Info(ctx context.Context, owner string) (Info, error) {
 			n++
 		}
 	}
-	return Info{DiskFree: free, Used: used, Quota: r.cfg.Quota, Retain: r.cfg.Retain, Jobs: n, Endpoints: r.cfg.Endpoints()}, nil
+	return Info{DiskFree: free, Used: used.sum, Quota: r.cfg.Quota, Retain: r.cfg.Retain, Jobs: n, Endpoints: r.cfg.Endpoints()}, nil
 }
 
 // owned returns a job if it is owner's. Somebody else's looks like none.
 func (r *Relay) owned(ctx context.Context, owner string, id job.ID) (job.Job, error) {
 	j, err := r.job(ctx, id)
-	if err == nil && j.Owner != owner {
-		err = errNotFound()
+	if err != nil {
+		return job.Job{}, err
 	}
-	return j, err
+	if j.Owner != owner {
+		return job.Job{}, errNotFound()
+	}
+	return j, nil
 }
 
 // job returns a job as it stands.
@@ -331,11 +321,13 @@ func (r *Relay) change(ctx context.Context, id job.ID, f func(*job.Job) error) (
 
 func (r *Relay) save(ctx context.Context, j job.Job) {
 	err := r.cfg.Store.PutJob(context.WithoutCancel(ctx), j)
+	if err != nil {
+		r.log.ErrorContext(ctx, "a job's state can't be stored; trying again", "job", j.ID, "state", j.State, "err", err)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
 		r.unsaved[j.ID] = j
-		r.log.ErrorContext(ctx, "a job's state can't be stored; trying again", "job", j.ID, "state", j.State, "err", err)
 		return
 	}
 	delete(r.unsaved, j.ID)
@@ -344,14 +336,20 @@ func (r *Relay) save(ctx context.Context, j job.Job) {
 // forget takes a job out of memory.
 func (r *Relay) forget(id job.ID) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	delete(r.unsaved, id)
+	r.mu.Unlock()
 	r.auth.clear()
 }
 
+// errNoChange ends a change that has nothing to do.
+var errNoChange = errors.New("relay: nothing to change")
+
 // internal logs a fault of the relay and returns what a person is told of it.
 func (r *Relay) internal(what string, err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case r.ctx.Err() != nil:
+		return errShutdown // the store is closed, or is about to be
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err // somebody stopped waiting
 	}
 	r.log.Error("relay: could not "+what, "err", err)

@@ -24,7 +24,7 @@ func (m *meter) add(now time.Time, n int) {
 		m.start = now
 	}
 	s := now.Unix()
-	b := &m.buckets[s%meterSpan]
+	b := &m.buckets[uint64(s)%meterSpan] // a clock that is far off may be before 1970
 	if b.second != s {
 		b.second, b.bytes = s, 0
 	}

@@ -3,8 +3,9 @@ package relay
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,7 @@ type Config struct {
 	Quota     int64                 // bytes of all bodies; 0: none
 	Fetches   int                   // fetches at once, others wait; 0: 8
 	Endpoints func() []job.Endpoint // the public door, for tickets; nil: none
+	Issued    func(Token)           // hears of each token that is given out; nil: nobody does
 	Clock     func() time.Time      // nil: time.Now
 	Log       *slog.Logger          // nil: silent
 }
@@ -57,7 +59,9 @@ var errShutdown = job.Errorf(job.CodeUnavailable, "the relay is shutting down").
 // Relay runs jobs. Make one with New and end it with Close.
 //
 // Locks are taken in the order room, db, mu. The db lock is held over every
-// change of a job, so a job can't join a fetch that is just ending.
+// change of a job, so a job can't join a fetch that is just ending, and over
+// opening and removing bodies, so nobody opens what is just being removed. mu
+// is held for a moment only, never over I/O.
 type Relay struct {
 	cfg   Config
 	log   *slog.Logger
@@ -67,6 +71,7 @@ type Relay struct {
 	slots chan struct{} // one for each fetch under way
 
 	changed signal // some job has changed
+	auth    authCache
 
 	room sync.Mutex // held while room is made and taken
 	db   sync.Mutex
@@ -76,7 +81,6 @@ type Relay struct {
 	lives   map[job.ID]*live   // bodies that are open
 	sound   map[job.ID]bool    // complete bodies verified by this process
 	unsaved map[job.ID]job.Job // changes that the store has refused so far
-	auth    authCache
 	closing bool
 }
 
@@ -87,8 +91,7 @@ func New(ctx context.Context, cfg Config) (*Relay, error) {
 		return nil, errors.New("relay: a store, bodies and a fetcher are needed")
 	}
 	r := &Relay{
-		cfg: cfg.withDefaults(),
-		// Everything but the lock order above is safe in any order.
+		cfg:     cfg.withDefaults(),
 		flights: make(map[string]*flight), lives: make(map[job.ID]*live),
 		sound: make(map[job.ID]bool), unsaved: make(map[job.ID]job.Job),
 	}
@@ -112,11 +115,14 @@ func (c Config) withDefaults() Config {
 	if c.Endpoints == nil {
 		c.Endpoints = func() []job.Endpoint { return nil }
 	}
+	if c.Issued == nil {
+		c.Issued = func(Token) {}
+	}
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
 	if c.Log == nil {
-		c.Log = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1}))
+		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
@@ -131,12 +137,11 @@ func (r *Relay) Close() {
 	r.stop(errShutdown)
 	r.wg.Wait()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for id, lv := range r.lives {
+	left := slices.Collect(maps.Values(r.lives))
+	r.mu.Unlock()
+	for _, lv := range left {
 		lv.body.Abort(errShutdown)
-		delete(r.lives, id)
-		lv.dropped = true
-		r.closeIfUnused(lv)
+		r.drop(lv)
 	}
 }
 

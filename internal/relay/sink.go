@@ -24,9 +24,6 @@ type sink struct {
 	hash   *hasher
 	cancel context.CancelFunc // ends hash and checkpoints
 	wg     sync.WaitGroup
-
-	mu    sync.Mutex
-	bound int64 // a body of unknown length has room up to here
 }
 
 // Begin implements origin.Sink: it goes on with the object that the flight has,
@@ -34,7 +31,7 @@ type sink struct {
 func (s *sink) Begin(ctx context.Context, meta origin.Meta) (span.Set, error) {
 	s.leave()
 	before := s.f.live // nobody else writes it
-	if meta.Resumed && before != nil {
+	if meta.Resumed && before != nil && s.fits(before, meta.Size) {
 		s.follow(before)
 		return before.body.Have(), nil
 	}
@@ -44,11 +41,25 @@ func (s *sink) Begin(ctx context.Context, meta origin.Meta) (span.Set, error) {
 	}
 	s.r.board(s.f, lv)
 	if before != nil {
-		s.r.discard(before, job.Errorf(job.CodeOriginProto, "the origin's file has changed").
-			WithHint("the relay starts again with the new one"))
+		s.r.db.Lock()
+		s.r.discard(before, errAnew())
+		s.r.db.Unlock()
 	}
 	s.follow(lv)
 	return span.Set{}, nil
+}
+
+// fits tells a body that is gone on with how long it will be, if that was not
+// known before.
+func (s *sink) fits(lv *live, size int64) bool {
+	if _, known := lv.body.Size(); known || size < 0 {
+		return true
+	}
+	if err := lv.body.SetSize(size); err != nil {
+		return false // more is there than the file is long
+	}
+	s.r.setObject(lv, func(o *job.Object) { o.Size = size })
+	return true
 }
 
 // create makes a new object and reserves its room.
@@ -72,14 +83,21 @@ func (s *sink) create(ctx context.Context, meta origin.Meta) (*live, error) {
 	if err != nil {
 		return nil, toDisk(err)
 	}
-	if err := r.cfg.Store.PutObject(ctx, o); err != nil {
-		r.closeBody(o.ID, body)
-		r.erase(o.ID)
-		return nil, r.internal("store an object", err)
+	// The lease comes before the record: an object without one that no job
+	// points at yet would be the cleaner's.
+	lv, err := r.adopt(o, body, true)
+	if err == nil {
+		err = r.cfg.Store.PutObject(ctx, o)
 	}
-	lv := r.adopt(o, body)
-	lv.verify.Do(func() { close(lv.checked) }) // this process wrote all of it
-	return lv, nil
+	if err == nil {
+		return lv, nil
+	}
+	if lv != nil {
+		r.drop(lv)
+		r.release(lv)
+	}
+	r.erase(o.ID)
+	return nil, r.internal("store an object", err)
 }
 
 // WriteAt implements origin.Sink.
@@ -101,21 +119,21 @@ func (s *sink) reserve(end int64) error {
 	if limit > 0 && end > limit {
 		return errTooLarge(limit)
 	}
-	if _, known := s.lv.body.Size(); known || s.r.cfg.Quota <= 0 {
+	quota := s.r.cfg.Quota
+	if _, known := s.lv.body.Size(); known || quota <= 0 || end <= s.lv.bound.Load() {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if end <= s.bound {
-		return nil
-	}
-	step := min(growStep, max(job.ChunkSize, s.r.cfg.Quota/64))
 	s.r.room.Lock()
 	defer s.r.room.Unlock()
-	if err := s.r.makeRoom(s.ctx, step); err != nil {
+	bound := s.lv.bound.Load()
+	if end <= bound {
+		return nil
+	}
+	end += min(growStep, quota/64)
+	if err := s.r.makeRoom(s.ctx, end-bound); err != nil {
 		return err
 	}
-	s.bound = end + step
+	s.lv.bound.Store(end)
 	return nil
 }
 
@@ -131,7 +149,11 @@ func (s *sink) SetSize(n int64) error {
 // follow hashes the object behind its writers and makes it durable now and then.
 func (s *sink) follow(lv *live) {
 	ctx, cancel := context.WithCancel(s.ctx)
-	s.lv, s.cancel, s.bound = lv, cancel, 0
+	s.lv, s.cancel = lv, cancel
+	have := lv.body.Have()
+	for _, sp := range have.Spans() {
+		lv.bound.Store(max(lv.bound.Load(), sp.End))
+	}
 	s.hash = newHasher(s.r, lv)
 	s.wg.Go(func() { s.hash.run(ctx) })
 	s.wg.Go(func() { s.checkpoints(ctx, lv) })
@@ -195,13 +217,21 @@ func (s *sink) complete(ctx context.Context, res origin.Result) (job.Object, err
 	}
 	o.Size, _ = lv.body.Size()
 	o.SHA256, o.Complete, o.LengthVerified, o.Used = whole, true, res.LengthVerified, s.r.now()
-	if err := s.r.cfg.Store.PutObject(ctx, o); err != nil {
-		return job.Object{}, s.r.internal("store an object", err)
+	return s.r.setComplete(ctx, lv, o)
+}
+
+// setComplete writes down that an object is complete.
+func (r *Relay) setComplete(ctx context.Context, lv *live, o job.Object) (job.Object, error) {
+	r.db.Lock() // against one who is just finding the object damaged
+	defer r.db.Unlock()
+	if err := r.cfg.Store.PutObject(ctx, o); err != nil {
+		return job.Object{}, r.internal("store an object", err)
 	}
-	s.r.mu.Lock()
-	s.r.sound[o.ID] = true
-	s.r.mu.Unlock()
-	return s.r.setObject(lv, func(to *job.Object) { *to = o }), nil
+	r.mu.Lock()
+	r.sound[o.ID] = true
+	r.mu.Unlock()
+	lv.bound.Store(o.Size)
+	return r.setObject(lv, func(to *job.Object) { *to = o }), nil
 }
 
 // isDisk reports whether an error comes from the disk that holds the bodies.

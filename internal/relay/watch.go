@@ -34,9 +34,10 @@ type watcher struct {
 	id    job.ID
 	yield func(job.Event, error) bool
 
-	body *Body    // the job's object, once it has one
-	from int64    // the first chunk that is wanted
-	sent span.Set // chunks whose sum has been told, by index
+	object job.ID   // the one that from and sent speak of
+	body   *Body    // its bytes, as long as they are followed
+	from   int64    // the first chunk that is wanted
+	sent   span.Set // chunks whose sum has been told, by index
 
 	last *job.Status // told last
 	told time.Time   // when that was
@@ -78,19 +79,19 @@ func (w *watcher) gone(err error) error {
 
 // follow leases the object that the job points at now.
 func (w *watcher) follow(ctx context.Context, j job.Job) error {
-	switch {
-	case w.body != nil && w.body.lv.id == j.Object:
-		return nil
-	case w.body != nil:
+	if w.body != nil && (w.object != j.Object || w.body.lv.body.Err() != nil) {
 		w.leave()
+	}
+	if w.body != nil || j.Object == "" || j.State == job.Failed || j.State == job.Expired {
+		return nil
+	}
+	if w.object != "" && w.object != j.Object {
 		w.from, w.sent = 0, span.Set{} // another version: everything starts again
 	}
-	if j.Object == "" || j.State == job.Failed || j.State == job.Expired {
-		return nil
-	}
-	b, err := w.r.lease(ctx, j.Object)
-	if err != nil && j.State == job.Fetching {
-		return nil // the flight has moved on; the job is about to say so
+	w.object = j.Object
+	b, moved, err := w.r.lease(ctx, j)
+	if moved {
+		return nil // the next look at the job says where to
 	}
 	w.body = b
 	return err
@@ -118,10 +119,30 @@ func (w *watcher) tell(ctx context.Context, j job.Job) (done bool, err error) {
 	if err := w.tellSums(); err != nil {
 		return false, err
 	}
-	if !final {
+	switch {
+	case !final:
 		return false, nil
+	case j.State == job.Ready && !w.toldAll():
+		return false, w.stuck() // it is being verified, or about to be mended
 	}
 	return true, w.tellStatus(st)
+}
+
+// toldAll reports whether the sums of all chunks that are wanted have been told.
+func (w *watcher) toldAll() bool {
+	if w.body == nil {
+		return false
+	}
+	size, known := w.body.Size()
+	return known && len(w.sent.Missing(span.Span{Start: w.from, End: int64(job.Chunks(size))})) == 0
+}
+
+// stuck returns why no more sums will come, if that is so.
+func (w *watcher) stuck() error {
+	if w.body == nil {
+		return nil
+	}
+	return w.body.lv.body.Err()
 }
 
 // due reports whether a status is worth an event: at a change always, for
