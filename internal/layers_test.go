@@ -39,10 +39,11 @@ var layers = []struct {
 	{"internal/blob", []string{"growfile", "span"}},
 	{"internal/transport", []string{"bulk", "job", "span", "wire"}},
 	{"internal/relay", []string{"job", "span", "growfile", "origin", "access", "store", "blob"}},
+	{"internal/bulkd", []string{"job", "span", "bulk", "relay"}},
 	{"internal/httpd", []string{"job", "access", "growfile", "relay", "span", "transport", "wire"}},
 	{"internal/sshend", []string{"access", "httpd"}},
-	{"internal/relayd", []string{"job", "access", "blob", "config", "httpd", "origin", "relay", "sshend", "store", "transport", "wire"}},
-	{"internal/client", []string{"job", "span", "partial", "progress", "sshdial", "transport", "wire"}},
+	{"internal/relayd", []string{"job", "access", "blob", "bulkd", "config", "httpd", "origin", "relay", "sshend", "store", "transport", "wire"}},
+	{"internal/client", []string{"job", "bulk", "span", "partial", "progress", "sshdial", "transport", "wire"}},
 	{"internal/cli", []string{"job", "span", "client", "config", "partial", "progress", "relayd", "sshdial", "transport", "wire"}},
 	{"cmd/jumpget", []string{"cli"}},
 	// The lab measures the program from outside: it knows none of its packages.

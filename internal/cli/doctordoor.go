@@ -28,8 +28,8 @@ func (e *examination) door(ctx context.Context, c *client.Client, s *wire.Status
 		return
 	}
 	open := false
-	for _, ep := range s.Endpoints {
-		at := job.Endpoint(ep)
+	doors := job.HTTPEndpoints((&wire.Ticket{Endpoints: s.Endpoints}).Ticket().Endpoints)
+	for _, at := range doors {
 		if at.Host == "" {
 			host, err := sshdial.Resolve(ctx, ssh)
 			if err != nil {
@@ -41,7 +41,7 @@ func (e *examination) door(ctx context.Context, c *client.Client, s *wire.Status
 		open = e.knock(ctx, at) || open
 	}
 	switch {
-	case len(s.Endpoints) == 0:
+	case len(doors) == 0:
 		e.note("door", "everything goes through ssh", "the relay has no public door")
 	case open:
 		e.address(ctx, c, s.Observed)
@@ -125,7 +125,7 @@ func (e *examination) seenBy(ctx context.Context, t job.Ticket, name string) (ne
 	ctx, stop := context.WithTimeout(ctx, knockTimeout)
 	defer stop()
 	var last error
-	for _, at := range t.Endpoints {
+	for _, at := range job.HTTPEndpoints(t.Endpoints) {
 		err := e.askByte(ctx, at, t, name)
 		var refused *transport.NotGrantedError
 		if err == nil || errors.As(err, &refused) {

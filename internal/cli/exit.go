@@ -93,6 +93,7 @@ var (
 		sshdial.Unreachable:    exitNetwork,
 		sshdial.ForwardRefused: exitRelay,
 		sshdial.NoRelay:        exitRelay,
+		sshdial.Cut:            exitNetwork,
 		sshdial.Died:           exitNetwork,
 	}
 	fileExit = map[partial.Kind]int{

@@ -138,7 +138,7 @@ func (a *app) tellTrial(t trial, o order, res *client.Result) {
 
 func pathsText(paths map[client.Path]int64) string {
 	var parts []string
-	for _, p := range []client.Path{client.PathTCP, client.PathSSH} {
+	for _, p := range []client.Path{client.PathUDP, client.PathTCP, client.PathSSH} {
 		if n := paths[p]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%s (%s)", p, progress.Size(n)))
 		}

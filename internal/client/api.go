@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -20,6 +21,7 @@ import (
 
 const (
 	maxAnswer   = 64 << 20         // of one API answer; a list of many jobs
+	maxCuts     = 3                // logins that may be cut off before the first that is not
 	silentAfter = 10 * time.Second // a tunnel that says nothing to a request for so long is dead
 )
 
@@ -31,6 +33,7 @@ type api struct {
 	tries     int
 	agent     string
 	secret    string // sent with each request; empty: none
+	cuts      atomic.Int32
 }
 
 func newAPI(t *tunnel, cfg Config) *api {
@@ -199,6 +202,8 @@ func (a *api) passing(ctx context.Context, err error) bool {
 		switch se.Kind {
 		case sshdial.Unreachable, sshdial.NoRelay, sshdial.ForwardRefused:
 			return a.tunnel.once.Load()
+		case sshdial.Cut:
+			return a.tunnel.once.Load() || a.cuts.Add(1) <= maxCuts
 		case sshdial.Died:
 			return true
 		}

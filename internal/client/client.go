@@ -20,6 +20,7 @@ type Path string
 
 // The paths of this version.
 const (
+	PathUDP Path = "udp" // the bulk protocol, to the public door's port
 	PathTCP Path = "tcp" // ranged HTTP over TLS to the public door
 	PathSSH Path = "ssh" // the ssh tunnel itself
 )
@@ -95,9 +96,9 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("client: Config.Tunnel is missing")
 	}
 	for _, p := range cfg.Paths {
-		if p != PathTCP && p != PathSSH {
+		if p != PathUDP && p != PathTCP && p != PathSSH {
 			return nil, job.Errorf(job.CodeBadRequest, "this version knows no path %q", p).
-				WithHint("the paths are auto, tcp and ssh")
+				WithHint("the paths are auto, udp, tcp and ssh")
 		}
 	}
 	setDefaults(&cfg)
@@ -129,7 +130,7 @@ func setDefaults(cfg *Config) {
 		cfg.Timeout = 30 * time.Second
 	}
 	if len(cfg.Paths) == 0 {
-		cfg.Paths = []Path{PathTCP, PathSSH}
+		cfg.Paths = []Path{PathUDP, PathTCP, PathSSH}
 	}
 }
 

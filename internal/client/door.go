@@ -48,7 +48,11 @@ func newDoor(ctx context.Context, d *download) *door {
 		conns: map[*slot]*transport.RangeConn{},
 	}
 	if d.c.allowed(PathTCP) {
-		o.adjust(o.count.n, mostConns)
+		n := o.count.n
+		if d.gov.trusted && d.gov.udp {
+			n = min(n, standby)
+		}
+		o.adjust(n, mostConns)
 		d.report.path(PathTCP, progress.PathTrying, "")
 	}
 	return o
@@ -94,6 +98,11 @@ func (o *door) tick(e *engine) {
 	}
 	o.started = true
 	n, open := o.count.n, o.open()
+	if o.d.tcp == none || o.d.tcp == cautious && o.d.gov.trusted {
+		o.count.rest()
+		o.adjust(min(n, standby), e.useful())
+		return
+	}
 	if all := o.inspect(); e.busy(PathTCP) && open >= n {
 		now := time.Since(o.d.started)
 		o.count.disorder(now, all.Segments, all.Disordered, all.RTT)
@@ -158,8 +167,12 @@ func (o *door) delivered(n int) {
 func (o *door) failing(e *engine) bool {
 	last := time.Duration(o.last.Load())
 	switch {
-	case !o.d.c.allowed(PathTCP), last == 0, e.distrusted():
+	case e.distrusted():
 		return true
+	case o.d.udp.delivering():
+		return false
+	case !o.d.c.allowed(PathTCP), last == 0:
+		return time.Since(o.d.started) > o.d.sshPatience()
 	case o.isDown() && o.open() == 0:
 		return true
 	}
@@ -194,12 +207,22 @@ func (o *door) target(ctx context.Context, may bool) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	if len(t.Endpoints) == 0 {
+	doors := job.HTTPEndpoints(t.Endpoints)
+	if len(doors) == 0 {
 		return target{}, job.Errorf(job.CodeUnavailable, "the relay has told no public door")
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return target{endpoint: t.Endpoints[o.endpoint%len(t.Endpoints)]}, nil
+	return target{endpoint: doors[o.endpoint%len(doors)]}, nil
+}
+
+// first is the endpoint that comes first; its host is empty if there is none.
+func (o *door) first() job.Endpoint {
+	t, _, _ := o.d.ticket.get()
+	if doors := job.HTTPEndpoints(t.Endpoints); len(doors) > 0 {
+		return doors[0]
+	}
+	return job.Endpoint{}
 }
 
 // guess is where the door probably is: where it was the last time, or the

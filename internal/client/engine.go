@@ -83,6 +83,76 @@ func (e *engine) assign(w *worker) (sp span.Span, ok bool, wake <-chan struct{})
 	return span.Span{}, false, e.wake
 }
 
+// assignPiece is assign for a worker that keeps several pieces under way and
+// ends them by name.
+func (e *engine) assignPiece(w *worker) (*piece, span.Span) {
+	now := e.now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.sched.assign(now, w)
+	if p == nil {
+		return nil, span.Span{}
+	}
+	return p, p.Span
+}
+
+// done tells that one of a worker's pieces was answered or is given up.
+func (e *engine) done(w *worker, p *piece) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if rest := e.sched.done(w, p); rest {
+		close(e.wake)
+		e.wake = make(chan struct{})
+	}
+}
+
+// needed tells whether a piece is still the worker's and others have not
+// brought all of it.
+func (e *engine) needed(w *worker, p *piece) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sched.needed(w, p)
+}
+
+// exhausted tells whether everything that is missing has been asked for.
+func (e *engine) exhausted() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sched.exhausted()
+}
+
+// dropPath takes all their pieces from a path's workers.
+func (e *engine) dropPath(path Path) {
+	e.more(func(s *scheduler) {
+		for _, w := range s.workers {
+			if w.path == path {
+				s.drop(w)
+			}
+		}
+	})
+}
+
+// permit says how much each path may take on from now on.
+func (e *engine) permit(path Path, a allowance) {
+	e.mu.Lock()
+	same := e.sched.allow[path] == a
+	e.mu.Unlock()
+	if !same {
+		e.more(func(s *scheduler) { s.allow[path] = a })
+	}
+}
+
+// left is the number of bytes that have not come; negative while the size is
+// not known.
+func (e *engine) left() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sched.size < 0 {
+		return -1
+	}
+	return e.sched.left()
+}
+
 // arrived stores bytes that came for the worker's oldest piece; see
 // scheduler.arrived. An error is the disk's, and final.
 func (e *engine) arrived(w *worker, off int64, p []byte) (wantEnd int64, err error) {

@@ -40,10 +40,15 @@ type download struct {
 	events chan event
 
 	door   *door
+	udp    *udpPath
 	ssh    *sshPath
 	access *access
 	strike strikes
 	report *reporter
+
+	gov      governor
+	tcp      allowance     // TCP's, as the governor said last
+	ticketAt time.Duration // when the first ticket came, since started
 
 	status  wire.Job // the latest; its ID is empty until there is one
 	file    *partial.File
@@ -88,6 +93,9 @@ func (d *download) get(ctx context.Context) (*Result, error) {
 	if err := d.openEarly(ctx); err != nil {
 		return nil, err // before any use of the network
 	}
+	last, _ := d.c.memory.load()
+	d.gov = governor{udp: d.c.allowed(PathUDP), tcp: d.c.allowed(PathTCP), trusted: last.UDP}
+	d.udp = newUDPPath(ctx, d)
 	d.door = newDoor(ctx, d)
 	d.ssh = newSSHPath(ctx, d)
 	d.wg.Go(func() { d.watch(ctx) })
@@ -161,6 +169,7 @@ func (d *download) gotTicket(t job.Ticket) {
 	t.Endpoints = d.c.complete(t.Endpoints)
 	d.ticket.put(t)
 	if !again {
+		d.ticketAt = time.Since(d.started)
 		d.report.submitted(t.Job)
 	}
 }
@@ -269,6 +278,7 @@ func (d *download) mismatched(m partial.Mismatch) error {
 // tick is for what happens by time.
 func (d *download) tick() {
 	if d.current != nil {
+		d.govern()
 		d.door.tick(d.current)
 		d.ssh.want(d.door.failing(d.current))
 	}
@@ -330,7 +340,7 @@ func (d *download) result(path, sum string) *Result {
 		Job: d.status.ID, Path: path, Size: d.file.Size(), SHA256: sum,
 		Fetched: d.report.carried(), Elapsed: time.Since(d.started),
 		LengthVerified: o.LengthVerified,
-		Paths:          map[Path]int64{PathTCP: d.door.bytes.Load(), PathSSH: d.ssh.bytes.Load()},
+		Paths:          map[Path]int64{PathUDP: d.udp.bytes.Load(), PathTCP: d.door.bytes.Load(), PathSSH: d.ssh.bytes.Load()},
 	}
 }
 

@@ -429,7 +429,7 @@ func TestPathsAllowed(t *testing.T) {
 	for _, p := range []Path{PathTCP, PathSSH} {
 		r := newFakeRelay(t, 3<<20)
 		res := mustGet(t, newTestClient(t, r, func(cfg *Config) { cfg.Paths = []Path{p} }), r, request(t.TempDir()))
-		if len(res.Paths) != 2 || res.Paths[p] < 3<<20 {
+		if len(res.Paths) != 3 || res.Paths[p] < 3<<20 {
 			t.Errorf("%s alone: %v", p, res.Paths)
 		}
 	}
@@ -624,10 +624,10 @@ func TestMemory(t *testing.T) {
 	}
 	e := job.Endpoint{Scheme: "https", Host: "192.0.2.1", Port: 3100, Pin: "not kept"}
 	addr := netip.MustParseAddr("2001:db8::1")
-	if err := m.save(e, addr, 16); err != nil {
+	if err := m.save(remembered{Scheme: e.Scheme, Host: e.Host, Port: e.Port, Address: addr, Connections: 16}); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.save(e, netip.Addr{}, 32); err != nil {
+	if err := m.save(remembered{Scheme: e.Scheme, Host: e.Host, Port: e.Port, Connections: 32}); err != nil {
 		t.Fatal(err)
 	}
 	if r, ok := m.load(); !ok || r.Host != e.Host || r.Address != addr || r.Connections != 32 {

@@ -157,7 +157,7 @@ func linkEndpoint(endpoints []job.Endpoint) (best job.Endpoint, ok bool) {
 		}
 		return 2
 	}
-	for _, e := range endpoints {
+	for _, e := range job.HTTPEndpoints(endpoints) {
 		if !ok || rank(e) < rank(best) {
 			best, ok = e, true
 		}

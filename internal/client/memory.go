@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 
 	"github.com/google/renameio/v2/maybe"
-
-	"github.com/jumpget/jumpget/internal/job"
 )
 
 // memory keeps what a run learned of a relay for the next one: where its public
@@ -28,7 +26,8 @@ type remembered struct {
 	Port    int        `json:"port"`
 	Address netip.Addr `json:"address,omitzero"` // ours, as the public door saw it
 
-	Connections int `json:"connections,omitempty"` // that served best
+	Connections int  `json:"connections,omitempty"` // that served best
+	UDP         bool `json:"udp,omitempty"`         // it carried everything
 }
 
 func (m memory) path() string {
@@ -49,16 +48,14 @@ func (m memory) load() (r remembered, ok bool) {
 	return r, valid
 }
 
-// save remembers an endpoint that delivered, the number of connections to it,
-// and our address there, if it is known.
-func (m memory) save(e job.Endpoint, addr netip.Addr, connections int) error {
+// save remembers what served. Without an address the one that is remembered stays.
+func (m memory) save(r remembered) error {
 	if m.dir == "" {
 		return nil
 	}
 	old, _ := m.load()
-	r := remembered{Scheme: e.Scheme, Host: e.Host, Port: e.Port, Address: old.Address, Connections: connections}
-	if addr.IsValid() {
-		r.Address = addr
+	if !r.Address.IsValid() {
+		r.Address = old.Address
 	}
 	if r == old {
 		return nil

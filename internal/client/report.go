@@ -1,6 +1,8 @@
 package client
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,7 +29,7 @@ type pathState struct {
 func newReporter(d *download) *reporter {
 	return &reporter{
 		d: d, total: progress.NewMeter(nil),
-		paths:  map[Path]*progress.Meter{PathTCP: progress.NewMeter(nil), PathSSH: progress.NewMeter(nil)},
+		paths:  map[Path]*progress.Meter{PathUDP: progress.NewMeter(nil), PathTCP: progress.NewMeter(nil), PathSSH: progress.NewMeter(nil)},
 		seen:   map[Path]int64{},
 		states: map[Path]pathState{},
 	}
@@ -55,7 +57,9 @@ func (r *reporter) path(p Path, state progress.PathState, reason string) {
 }
 
 // carried is the number of bytes that came in this run.
-func (r *reporter) carried() int64 { return r.d.door.bytes.Load() + r.d.ssh.bytes.Load() }
+func (r *reporter) carried() int64 {
+	return r.d.udp.bytes.Load() + r.d.door.bytes.Load() + r.d.ssh.bytes.Load()
+}
 
 // progress sends a snapshot. It is for the main loop alone.
 func (r *reporter) progress() {
@@ -65,6 +69,7 @@ func (r *reporter) progress() {
 	if o := d.status.Object; o != nil {
 		s.Name, s.Size, s.Origin.Size = o.Name, o.Size, o.Size
 	}
+	r.feed(PathUDP, d.udp.bytes.Load())
 	r.feed(PathTCP, d.door.bytes.Load())
 	r.feed(PathSSH, d.ssh.bytes.Load())
 	if d.current != nil {
@@ -88,6 +93,17 @@ func (r *reporter) feed(p Path, bytes int64) {
 
 func (r *reporter) pathsNow() []progress.Path {
 	var out []progress.Path
+	if c := r.d.udp.alive.Load(); c != nil || r.seen[PathUDP] > 0 {
+		p := progress.Path{Name: progress.PathUDP, Rate: r.paths[PathUDP].Rate(), Bytes: r.seen[PathUDP], Loss: -1}
+		if c != nil {
+			st := c.conn.Stats()
+			p.Conns, p.RTT = 1, st.RTT
+			if all := st.Packets + st.Lost; all > 0 {
+				p.Loss = float64(st.Lost) / float64(all)
+			}
+		}
+		out = append(out, p)
+	}
 	if n := r.d.door.open(); n > 0 || r.seen[PathTCP] > 0 {
 		out = append(out, progress.Path{
 			Name: progress.PathTCP, Conns: n, Rate: r.paths[PathTCP].Rate(), Bytes: r.seen[PathTCP], RTT: r.d.door.inspect().RTT, Loss: -1,
@@ -124,12 +140,11 @@ func (r *reporter) mean(elapsed time.Duration) float64 {
 }
 
 func (r *reporter) uses() []progress.PathUse {
+	udp := progress.PathUse{Name: progress.PathUDP, Bytes: r.d.udp.bytes.Load(), Conns: 1}
 	tcp := progress.PathUse{Name: progress.PathTCP, Bytes: r.d.door.bytes.Load(), Conns: r.d.door.peak}
 	ssh := progress.PathUse{Name: progress.PathSSH, Bytes: r.d.ssh.bytes.Load(), Conns: 1}
-	uses := []progress.PathUse{tcp, ssh}
-	if ssh.Bytes > tcp.Bytes {
-		uses = []progress.PathUse{ssh, tcp}
-	}
+	uses := []progress.PathUse{udp, tcp, ssh}
+	slices.SortStableFunc(uses, func(a, b progress.PathUse) int { return cmp.Compare(b.Bytes, a.Bytes) })
 	out := uses[:0]
 	for _, u := range uses {
 		if u.Bytes > 0 {

@@ -8,16 +8,6 @@ import (
 	"github.com/jumpget/jumpget/internal/span"
 )
 
-// The sizes of pieces, in bytes and time. A piece is what one request asks for.
-const (
-	minPiece   = 64 << 10
-	firstPiece = 256 << 10 // from a worker whose rate is not known
-	maxPiece   = 4 << 20
-	maxPieceS  = 1 << 20                // over ssh, where events share the pipe
-	pieceTime  = 750 * time.Millisecond // of a worker's work
-	maxDepth   = 4                      // requests under way on one connection
-)
-
 // scheduler decides which worker asks for which bytes of one object. It does
 // no I/O and has no clock: every call brings the time since the start. It is
 // not safe for concurrent use.
@@ -33,7 +23,9 @@ type scheduler struct {
 	free     span.Set
 	sshOnly  span.Set // came wrong over other paths
 
-	workers []*worker // in order of joining
+	workers []*worker          // in order of joining
+	allow   map[Path]allowance // full where nothing is said
+
 	// Bytes that may still be asked for a second time: of pipes that deliver,
 	// where most come twice and take room on the link, and of stalled ones, where
 	// most come once.
@@ -42,6 +34,16 @@ type scheduler struct {
 }
 
 const unknownSize = -1
+
+// allowance is how much work a path may take on. Where all paths share one
+// bottleneck, a second one only takes room from the best.
+type allowance int
+
+const (
+	full     allowance = iota
+	cautious           // one small piece for each worker, to show what it can do
+	none
+)
 
 // worker is one connection, or one stream, as the scheduler sees it.
 type worker struct {
@@ -65,7 +67,7 @@ type piece struct {
 // newScheduler starts with what is missing of an object of the given size, or
 // of which nothing is known yet.
 func newScheduler(size int64, missing func(span.Span) []span.Span) *scheduler {
-	s := &scheduler{size: unknownSize}
+	s := &scheduler{size: unknownSize, allow: map[Path]allowance{}}
 	s.grow(0, size, missing)
 	return s
 }
@@ -156,7 +158,7 @@ func (s *scheduler) drop(w *worker) {
 // assign returns what the worker should ask for next, or nil if it should
 // rather wait. The piece counts as asked for from now on.
 func (s *scheduler) assign(now time.Duration, w *worker) *piece {
-	if w.retiring || !s.wants(now, w) {
+	if w.retiring || s.allow[w.path] == none || !s.wants(now, w) {
 		return nil
 	}
 	sp := s.take(now, w)
@@ -186,103 +188,6 @@ func (w *worker) resume(now time.Duration) {
 	w.meter.start(now + w.rtt) // what has not had the time to come is not slow
 }
 
-// wants tells whether the worker's pipe could run dry for want of requests: two
-// are under way always, more only while two are too small to fill the pipe.
-func (s *scheduler) wants(now time.Duration, w *worker) bool {
-	depth := maxDepth
-	if w.path == PathSSH {
-		depth = 1
-	}
-	switch n := len(w.pieces); {
-	case n >= depth:
-		return false
-	case n < 2:
-		return true
-	}
-	return float64(w.backlog()) < w.meter.at(now)*(2*w.rtt.Seconds()+0.1)
-}
-
-// backlog is what the worker has been asked for and not brought.
-func (w *worker) backlog() int64 {
-	var n int64
-	for _, p := range w.pieces {
-		n += p.Len()
-	}
-	return n
-}
-
-// take cuts a piece from the front of what is free.
-func (s *scheduler) take(now time.Duration, w *worker) span.Span {
-	want := s.pieceSize(now, w)
-	first := s.firstFree(w)
-	if first.Len() == 0 {
-		return first
-	}
-	if first.Start >= s.frontier {
-		want = min(want, firstPiece) // it comes at the origin's pace: spread it
-	}
-	if first.Len() > want+minPiece/2 {
-		first.End = first.Start + want
-	}
-	s.free.Remove(first)
-	return first
-}
-
-// firstFree returns the first free run that the worker may ask for. The relay
-// has the front of a file first, so the lowest offset is also what can be
-// answered soonest.
-func (s *scheduler) firstFree(w *worker) span.Span {
-	for _, run := range s.free.Spans() {
-		if w.path != PathSSH {
-			run = firstOf(s.sshOnly.Missing(run))
-		}
-		if run.Len() > 0 {
-			return run
-		}
-	}
-	return span.Span{}
-}
-
-func firstOf(spans []span.Span) span.Span {
-	if len(spans) == 0 {
-		return span.Span{}
-	}
-	return spans[0]
-}
-
-// pieceSize is the worker's work for pieceTime or a little more than two round
-// trips, but near the end no more than half of its fair share of the rest, so
-// that all end together.
-func (s *scheduler) pieceSize(now time.Duration, w *worker) int64 {
-	rate := w.meter.at(now)
-	want := float64(firstPiece)
-	if rate > 0 {
-		want = rate * max(pieceTime.Seconds(), 2.5*w.rtt.Seconds())
-	}
-	var sum float64
-	var known, all int
-	for _, o := range s.workers {
-		if o.retiring || o.path != w.path {
-			continue
-		}
-		all++
-		if r := o.meter.at(now); r > 0 {
-			sum += r
-			known++
-		}
-	}
-	share := 1 / float64(max(1, all))
-	if rate > 0 && sum > 0 {
-		share = rate / sum * float64(known) / float64(all)
-	}
-	want = min(want, float64(s.free.Len())*share/2)
-	most := int64(maxPiece)
-	if w.path == PathSSH {
-		most = maxPieceS
-	}
-	return min(max(int64(want), minPiece), most)
-}
-
 // arrived tells that n bytes at off came for the worker's oldest piece. It
 // returns the end of what is still wanted of that piece; off+n if nothing is.
 func (s *scheduler) arrived(now time.Duration, w *worker, off int64, n int) int64 {
@@ -290,6 +195,12 @@ func (s *scheduler) arrived(now time.Duration, w *worker, off int64, n int) int6
 	w.total += int64(n)
 	w.progress = now
 	got := span.Span{Start: off, End: off + int64(n)}
+	if w.path == PathUDP {
+		s.dup += got.Len() - missingLen(s.have.Missing(got))
+		s.have.Add(got)
+		s.free.Remove(got)
+		return got.End
+	}
 	if len(w.pieces) == 0 || w.pieces[0].Start != off { // it was taken from the worker, and yet it came
 		s.have.Add(got)
 		s.free.Remove(got)
@@ -325,14 +236,31 @@ func (s *scheduler) finished(w *worker) (rest bool) {
 	if len(w.pieces) == 0 {
 		return false
 	}
-	p := w.pieces[0]
-	w.pieces = w.pieces[1:]
-	if p.Len() == 0 {
+	return s.done(w, w.pieces[0])
+}
+
+// done tells that one of the worker's pieces has been answered or given up.
+func (s *scheduler) done(w *worker, p *piece) (rest bool) {
+	i := slices.Index(w.pieces, p)
+	if i < 0 {
+		return false
+	}
+	w.pieces = slices.Delete(w.pieces, i, i+1)
+	if s.owes(w, p) == 0 {
 		return false
 	}
 	s.release(p.Span)
 	return true
 }
+
+// needed tells whether a piece is the worker's and some of it is missing.
+func (s *scheduler) needed(w *worker, p *piece) bool {
+	return slices.Contains(w.pieces, p) && s.owes(w, p) > 0
+}
+
+// exhausted tells whether everything that is missing has been asked for, so that
+// no worker will get a piece that is not another's.
+func (s *scheduler) exhausted() bool { return s.size >= 0 && s.free.Len() == 0 }
 
 // left is the number of bytes that have not come, of those that may be asked for.
 func (s *scheduler) left() int64 {
@@ -342,6 +270,11 @@ func (s *scheduler) left() int64 {
 // waiting tells whether the worker may have to wait for the relay, because the
 // relay itself has not got the bytes yet.
 func (s *scheduler) waiting(w *worker) bool {
+	if w.path == PathUDP {
+		return !slices.ContainsFunc(w.pieces, func(p *piece) bool {
+			return len(s.have.Missing(p.Intersect(span.Span{End: s.frontier}))) > 0
+		})
+	}
 	return len(w.pieces) == 0 || w.pieces[0].Start >= s.frontier
 }
 

@@ -35,7 +35,7 @@ func (s *scheduler) rob(now time.Duration, w *worker) span.Span {
 	if rate <= 0 {
 		return span.Span{}
 	}
-	own := w.rtt.Seconds() + float64(w.backlog())/rate
+	own := w.rtt.Seconds() + float64(s.backlog(w))/rate
 	best := s.latest(now, w)
 	if best.victim == nil {
 		return span.Span{}
@@ -138,7 +138,7 @@ func (s *scheduler) underway(now time.Duration) []late {
 		var before int64
 		for _, p := range w.pieces {
 			missing := s.have.Missing(p.Intersect(span.Span{End: s.frontier}))
-			before += p.Len()
+			before += s.owes(w, p)
 			l := late{victim: w, piece: p, eta: s.eta(now, w, rate, before)}
 			if len(missing) > 0 {
 				l.span = missing[len(missing)-1]

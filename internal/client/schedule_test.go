@@ -396,10 +396,10 @@ func TestAnAnswerThatIsShorterThanAsked(t *testing.T) {
 
 // Whatever the estimates say, only so many bytes are asked for twice.
 func TestDuplicatesHaveABudget(t *testing.T) {
-	const size = 64 << 20
+	const size = 32 << 20
 	m := newSimulation(size)
 	budget := m.s.dupBudget + m.s.stallBudget
-	if budget > size/4 {
+	if budget > size/2 {
 		t.Fatalf("a budget of %d bytes", budget)
 	}
 	for m.s.free.Len() > 0 { // all is asked for by workers that will never bring any
@@ -408,7 +408,7 @@ func TestDuplicatesHaveABudget(t *testing.T) {
 		}
 	}
 	var twice int64
-	for i := range 4000 {
+	for i := range 1000 {
 		now := time.Duration(i) * time.Second
 		w := m.s.join(now, PathTCP, time.Millisecond)
 		w.meter.start(now - time.Second)

@@ -250,9 +250,15 @@ func (o *door) remember() {
 	e := o.served
 	o.mu.Unlock()
 	if e.Host == "" {
+		e = o.first()
+	}
+	if e.Host == "" {
 		return
 	}
-	if err := o.d.c.memory.save(e, o.d.access.address(o.ctx), o.count.n); err != nil {
+	if err := o.d.c.memory.save(remembered{
+		Scheme: e.Scheme, Host: e.Host, Port: e.Port, Address: o.d.access.address(o.ctx),
+		Connections: o.count.n, UDP: o.d.gov.served() && o.d.gov.udp,
+	}); err != nil {
 		o.d.c.cfg.Log.Debug("could not remember the relay's public door", "error", err)
 	}
 }

@@ -31,7 +31,7 @@ type sshPath struct {
 func newSSHPath(ctx context.Context, d *download) *sshPath {
 	p := &sshPath{d: d}
 	if d.c.allowed(PathSSH) {
-		p.wanted.put(true)
+		p.wanted.put(!d.c.allowed(PathUDP)) // else tick decides
 		for range sshStreams {
 			d.wg.Go(func() { p.run(ctx) })
 		}
@@ -44,7 +44,7 @@ func (p *sshPath) want(on bool) {
 	if was, set, _ := p.wanted.get(); set && was != on {
 		p.wanted.put(on)
 		if !on {
-			p.d.report.path(PathSSH, progress.PathIdle, "the public door delivers")
+			p.d.report.path(PathSSH, progress.PathIdle, "another path delivers")
 		}
 	}
 }
@@ -178,7 +178,7 @@ func (p *sshPath) take(ctx context.Context, e *engine, w *worker, off int64, b [
 		return 0, err
 	}
 	if p.bytes.Add(int64(len(b))) == int64(len(b)) {
-		p.d.report.path(PathSSH, progress.PathUp, "until the public door delivers")
+		p.d.report.path(PathSSH, progress.PathUp, "until another path delivers")
 	}
 	p.d.strike.clear()
 	return want, nil

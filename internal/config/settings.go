@@ -75,8 +75,8 @@ func clientSettings() []setting {
 			set: into(count("unlimited", 1<<20), func(c *Config) *int { return &c.Client.Tries }),
 		},
 		{
-			key: "path", def: "auto", kind: list, sides: ForClient, usage: "use only this `PATH` (auto, tcp, ssh); for diagnosis, may be repeated",
-			set: intoList(oneOf("auto", "tcp", "ssh"), func(c *Config) *[]string { return &c.Client.Paths }),
+			key: "path", def: "auto", kind: list, sides: ForClient, usage: "use only this `PATH` (auto, udp, tcp, ssh); for diagnosis, may be repeated",
+			set: intoList(oneOf("auto", "udp", "tcp", "ssh"), func(c *Config) *[]string { return &c.Client.Paths }),
 		},
 		{
 			key: "progress", def: "auto", sides: ForClient, usage: "show progress as `KIND`: auto, bar, plain, none",

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +105,9 @@ func (k *killer) strike(c *process, target, path string) *process {
 	case <-time.After(time.Duration(k.rand.Int64N(int64(900 * time.Millisecond)))):
 	}
 	which := k.rand.IntN(5)
+	if which == 3 && !strings.Contains(k.relay.log(), path) {
+		which = 4 // before it has submitted anything, a client may as well tell that there is no relay
+	}
 	if which >= 3 { // the relay, and with 4 the client too
 		k.relay.kill()
 		k.relays++

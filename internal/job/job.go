@@ -140,11 +140,25 @@ func (g Grant) Allows(owner string, id ID, addr netip.Addr, now time.Time) bool 
 
 // Endpoint is one way to the relay's public door.
 type Endpoint struct {
-	Scheme string // "https" or "http"
+	Scheme string // "https", "http", or SchemeUDP
 	Host   string // empty: the host that ssh reached
 	Port   int
 	Path   string // a prefix put there by a proxy, or empty
 	Pin    string // hex SHA-256 of the certificate; empty: the system's trust store decides
+}
+
+// SchemeUDP is the scheme of an endpoint that speaks the bulk protocol.
+const SchemeUDP = "udp"
+
+// HTTPEndpoints returns those that speak HTTP, in their order.
+func HTTPEndpoints(all []Endpoint) []Endpoint {
+	var out []Endpoint
+	for _, e := range all {
+		if e.Scheme != SchemeUDP {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // Ticket is what a client gets for its job. It travels over ssh only.

@@ -19,7 +19,10 @@ import (
 )
 
 // doors are a relay's listeners; nil ones are off.
-type doors struct{ local, socket, public, ssh net.Listener }
+type doors struct {
+	local, socket, public, ssh net.Listener
+	udp                        *transport.UDP // beside public, on the same port
+}
 
 // listen opens every door before any fetch is resumed, so that a port in use is
 // all that a second relay finds.
@@ -50,13 +53,29 @@ func (d *daemon) listen(ctx context.Context) error {
 		*door.into = l
 		d.later(func() error { return ignoreClosed(l.Close()) })
 	}
+	d.listenUDP(ctx)
 	var err error
 	d.endpoints, err = publicEndpoints(d.opts.PublicURL, d.pin, portOf(d.doors.public), d.opts.TrustedProxies)
+	if err == nil && d.doors.udp != nil {
+		d.endpoints = append(d.endpoints, udpEndpoint(d.endpoints[0], d.doors.udp.Port(), d.opts.TrustedProxies))
+	}
 	return err
 }
 
 func (d *daemon) listenPublic(ctx context.Context, addr string) (net.Listener, error) {
 	return transport.Listen(ctx, addr, transport.Options{BBR: d.bbr})
+}
+
+// listenUDP opens the public door's port for UDP too. Without it a relay is slow
+// over lossy links, but it is a relay.
+func (d *daemon) listenUDP(ctx context.Context) {
+	u, err := transport.ListenUDP(ctx, d.doors.public.Addr().String())
+	if err != nil {
+		d.log.Warn("the public door has no UDP: downloads over lossy links will be slow", "err", err)
+		return
+	}
+	d.doors.udp = u
+	d.later(func() error { return ignoreClosed(u.Close()) })
 }
 
 func listenTCP(ctx context.Context, addr string) (net.Listener, error) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jumpget/jumpget/internal/access"
 	"github.com/jumpget/jumpget/internal/blob"
+	"github.com/jumpget/jumpget/internal/bulkd"
 	"github.com/jumpget/jumpget/internal/httpd"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/origin"
@@ -91,6 +92,7 @@ type daemon struct {
 	doors     doors
 
 	relay  *relay.Relay
+	udp    *bulkd.Door // nil: the port could not be opened
 	local  *httpd.Local
 	public *httpd.Public
 	ssh    *sshend.Server // nil: off
@@ -150,6 +152,9 @@ func (d *daemon) start(ctx context.Context) error {
 	if err := d.startRelay(ctx); err != nil {
 		return err
 	}
+	if err := d.startUDP(ctx); err != nil {
+		return err
+	}
 	proxies := access.NewProxies(o.TrustedProxies)
 	d.public = httpd.NewPublic(httpd.PublicConfig{
 		Bodies: d.relay, TLS: transport.ServerTLS(d.cert), Proxies: proxies,
@@ -181,13 +186,35 @@ func (d *daemon) startRelay(ctx context.Context) error {
 	d.relay, err = relay.New(ctx, relay.Config{
 		Store: db, Blobs: bodies, Fetcher: fetcher,
 		Retain: o.Retain, MaxFile: o.MaxFile, Quota: o.Quota, Fetches: o.Fetches,
-		Endpoints: func() []job.Endpoint { return d.endpoints },
-		Clock:     o.Clock, Log: d.log,
+		Endpoints: func() []job.Endpoint { return d.endpoints }, Issued: d.issued,
+		Clock: o.Clock, Log: d.log,
 	})
 	if err != nil {
 		return err
 	}
 	d.later(func() error { d.relay.Close(); return nil })
+	return nil
+}
+
+// issued passes a token on to the UDP door, once there is one.
+func (d *daemon) issued(t relay.Token) {
+	if d.udp != nil {
+		d.udp.Issued(t)
+	}
+}
+
+func (d *daemon) startUDP(ctx context.Context) error {
+	if d.doors.udp == nil {
+		return nil
+	}
+	d.udp = bulkd.New(bulkd.Config{Jobs: d.relay, Log: d.log, Clock: d.opts.Clock})
+	tokens, err := d.relay.Tokens(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range tokens {
+		d.udp.Issued(t)
+	}
 	return nil
 }
 
@@ -230,6 +257,18 @@ func (d *daemon) addresses() Addresses {
 		a.SSH, a.SSHHostKey = addrOf(d.doors.ssh), d.ssh.HostKey()
 	}
 	return a
+}
+
+// udpEndpoint is where the bulk protocol is spoken. A proxy passes no UDP on, so
+// behind one it is the machine that ssh reaches.
+func udpEndpoint(public job.Endpoint, port uint16, proxies []netip.Prefix) job.Endpoint {
+	e := job.Endpoint{Scheme: job.SchemeUDP, Host: public.Host, Port: int(port)}
+	if public.Host != "" && len(proxies) == 0 {
+		e.Port = public.Port // the same mapping leads there, if any does
+	} else {
+		e.Host = ""
+	}
+	return e
 }
 
 // publicEndpoints says how clients reach the public door, most wanted first.

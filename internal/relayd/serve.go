@@ -20,6 +20,9 @@ const grace = 5 * time.Second
 func (d *daemon) serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.public.Serve(d.doors.public) })
+	if d.udp != nil {
+		g.Go(func() error { return d.udp.Serve(d.doors.udp) })
+	}
 	for _, l := range []net.Listener{d.doors.local, d.doors.socket} {
 		if l != nil {
 			g.Go(func() error { return d.local.Serve(l) })
@@ -45,6 +48,9 @@ func (d *daemon) shutdown(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	servers := []interface{ Shutdown(context.Context) error }{d.public, d.local}
+	if d.udp != nil {
+		servers = append(servers, d.udp)
+	}
 	if d.ssh != nil {
 		servers = append(servers, d.ssh)
 	}

@@ -58,7 +58,7 @@ var symptoms = []symptom{
 		"ssh and the server of %s have no algorithm in common", "update the older one of the two",
 	},
 	{
-		re(`kex_exchange_identification|ssh_exchange_identification|banner exchange|Connection closed by|Connection reset by|Connection to \S+ closed`), Unreachable,
+		re(`kex_exchange_identification|ssh_exchange_identification|banner exchange|Connection closed by|Connection reset by|Connection to \S+ closed`), Cut,
 		"%s closed the connection before the login", "check the port and any jump host; the server may also be overloaded or block this address",
 	},
 }

@@ -276,7 +276,7 @@ func TestLoginFailures(t *testing.T) {
 		cfg := s.config(target)
 		_, port, _ := net.SplitHostPort(target)
 		cfg.Port, _ = strconv.Atoi(port)
-		mustFail(t, cfg, Unreachable, "before the login")
+		mustFail(t, cfg, Cut, "before the login")
 	})
 	t.Run("jump host refuses", func(t *testing.T) {
 		jump := startSSHD(t, "AllowTcpForwarding no")
@@ -286,7 +286,7 @@ func TestLoginFailures(t *testing.T) {
 			fmt.Sprintf("ProxyCommand ssh -F '%s' -W %%h:%%p -p %d 127.0.0.1", jump.file("config"), jump.port))
 		cfg := s.config(target)
 		cfg.Host, cfg.Port = "behind", 0
-		mustFail(t, cfg, Unreachable, "jump host", "administratively prohibited")
+		mustFail(t, cfg, Cut, "jump host", "administratively prohibited")
 	})
 	t.Run("bad option in ssh's config", func(t *testing.T) {
 		s.write("config5", "NoSuchOption yes")

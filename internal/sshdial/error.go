@@ -13,6 +13,7 @@ const (
 	Unreachable    Kind = "unreachable"      // no such name, refused, no route, timeout
 	ForwardRefused Kind = "forward_refused"  // no forwarding allowed, and no bridge there
 	NoRelay        Kind = "no_relay"         // ssh works, no relay behind it
+	Cut            Kind = "cut"              // the connection was closed before the login
 	Died           Kind = "died"             // the connection broke after it stood
 )
 

@@ -1,0 +1,67 @@
+package client
+
+import "time"
+
+// standby is how many connections to the public door are kept while UDP carries
+// everything, so that its failure costs no handshake.
+const standby = 2
+
+// sshHeadStart is what UDP and TCP get of ssh, at least.
+const sshHeadStart = 400 * time.Millisecond
+
+// govern lets the governor decide which paths take on work, and sees to it.
+func (d *download) govern() {
+	e := d.current
+	before := d.gov.state
+	udp, tcp := d.gov.look(time.Since(d.started), d.sight(e))
+	d.tcp = tcp
+	e.permit(PathUDP, udp)
+	e.permit(PathTCP, tcp)
+	if udp == none {
+		e.dropPath(PathUDP)
+	}
+	if before == d.gov.state {
+		return
+	}
+	d.c.cfg.Log.Info("the contest between UDP and TCP has a new state", "state", d.gov.state.String())
+	if before != beaten && d.gov.state == trying {
+		d.udp.hangUp()
+	}
+}
+
+// sight gathers what the governor wants to know.
+func (d *download) sight(e *engine) sight {
+	s := sight{paths: paths{udp: d.udp.bytes.Load(), tcp: d.door.bytes.Load()}, left: e.left(), rtt: d.door.inspect().RTT, ticket: d.ticketAt}
+	if t, has, _ := d.ticket.get(); has {
+		if _, speaks := udpEndpoint(t); !speaks {
+			d.gov.udp = false
+		}
+	}
+	if c := d.udp.alive.Load(); c != nil {
+		stats := c.conn.Stats()
+		s.up, s.silent, s.waiting = true, stats.Silent, stats.Waiting
+		if stats.RTT > 0 {
+			s.rtt = stats.RTT
+		}
+	}
+	return s
+}
+
+// sshPatience is how long the other paths get for their first byte before ssh
+// helps out: over ssh it would only be in their way.
+func (d *download) sshPatience() time.Duration {
+	if !d.gov.udp {
+		return 0
+	}
+	return d.ticketAt + max(sshHeadStart, 3*d.door.inspect().RTT)
+}
+
+func (c contest) String() string {
+	return [...]string{"trying", "proving", "comparing", "alone", "shared", "beaten"}[c]
+}
+
+// delivering tells whether UDP brings bytes at the moment.
+func (p *udpPath) delivering() bool {
+	c := p.alive.Load()
+	return c != nil && p.bytes.Load() > 0 && c.conn.Stats().Silent < time.Second
+}

@@ -1,0 +1,215 @@
+package client
+
+import "time"
+
+// governor decides which paths may take on work. UDP and TCP mostly share one
+// bottleneck, and there a second path brings nothing: it takes room from the
+// better one, fills the queue and leaves slow pieces for the end. So UDP works
+// alone where it works well, and TCP where UDP is blocked or throttled; which
+// of them that is has to be seen, since a link that throttles UDP looks like a
+// slow one until TCP is tried.
+//
+//	         UDP answers             TCP brought more than UDP
+//	trying -------------> proving ----------------------------> comparing
+//	  ^  TCP: cautious,      | TCP: cautious                    | TCP: full
+//	  |  soon full           v              UDP alone is enough |
+//	  +------------------- alone <------------------------------+
+//	    UDP is silent        |  UDP fell far below its best     | TCP brings more
+//	                         +----> comparing                   v
+//	                                                    shared, or beaten
+//
+// It has no clock and does no I/O. It is not safe for concurrent use.
+type governor struct {
+	udp, tcp bool // paths that may be used at all
+	trusted  bool // UDP served well the last time, so TCP waits a little for it
+
+	state  contest
+	since  time.Duration // when the state began
+	start  paths         // what had come by then
+	before float64       // UDP's rate before the comparison, bytes a second
+	best   float64       // UDP's best rate since it works alone
+	mark   time.Duration // a window of alone began
+	at     paths         // what had come by then
+	tested time.Duration // when the last comparison ended
+}
+
+// contest is where the contest between the paths stands.
+type contest int
+
+const (
+	trying contest = iota
+	proving
+	comparing
+	alone  // UDP carries everything
+	shared // both carry
+	beaten // TCP carries everything
+)
+
+// paths are the bytes that the paths have brought.
+type paths struct{ udp, tcp int64 }
+
+// sight is what the governor is told at each look.
+type sight struct {
+	paths
+	ticket  time.Duration // when the ticket came; 0: not yet
+	rtt     time.Duration // of whichever path knows; 0: nobody does
+	up      bool          // UDP has answered, and its connection stands
+	silent  time.Duration // for how long UDP has owed bytes and said nothing
+	waiting bool          // the relay has none of what is wanted, so rates tell nothing
+	left    int64         // bytes that have not come; negative: not known
+}
+
+// Times and shares of the governor's judgements.
+const (
+	headStart   = 250 * time.Millisecond // for a trusted UDP, at least
+	proveTime   = 400 * time.Millisecond // at least
+	compareTime = time.Second            // at least
+	aloneWindow = 3 * time.Second
+	retestAfter = 15 * time.Second
+	shortRest   = 2 * time.Second // of work: no comparison pays any more
+	worthAdding = 1.25            // both together must bring so much more than UDP alone
+	fewOf       = 4               // TCP this much faster than UDP carries alone
+	fallen      = 0.4             // of its best rate
+)
+
+// look takes what has happened by now, and says what each path may do.
+func (g *governor) look(now time.Duration, s sight) (udp, tcp allowance) {
+	switch {
+	case !g.udp:
+		return none, full
+	case !g.tcp:
+		return full, none
+	}
+	g.step(now, s)
+	switch g.state {
+	case proving:
+		return full, cautious
+	case alone:
+		return full, none
+	case comparing, shared:
+		return full, full
+	case beaten:
+		return none, full
+	}
+	if g.patient(now, s) {
+		return full, cautious
+	}
+	return none, full // what is asked for over UDP may never come
+}
+
+// patient tells whether TCP should still leave room for UDP's first answer.
+func (g *governor) patient(now time.Duration, s sight) bool {
+	wait := headStart
+	if g.trusted {
+		wait *= 2
+	}
+	return s.ticket == 0 || now-s.ticket < max(wait, 3*s.rtt)
+}
+
+func (g *governor) step(now time.Duration, s sight) {
+	if g.state != trying && g.state != beaten && (!s.up || s.silent > g.patience(s.rtt)) {
+		g.enter(trying, now, s)
+	}
+	age := now - g.since
+	switch g.state {
+	case trying:
+		if s.up && s.silent == 0 {
+			g.enter(proving, now, s)
+		}
+	case proving:
+		g.prove(now, age, s)
+	case comparing:
+		g.compare(now, age, s)
+	case alone:
+		g.watch(now, s)
+	}
+}
+
+// patience is how long UDP may be silent while it owes bytes.
+func (g *governor) patience(rtt time.Duration) time.Duration {
+	return min(max(3*rtt+300*time.Millisecond, 500*time.Millisecond), 1500*time.Millisecond)
+}
+
+func (g *governor) enter(c contest, now time.Duration, s sight) {
+	g.state, g.since, g.start = c, now, s.paths
+	g.mark, g.at = now, s.paths
+	if c == alone {
+		g.best = 0
+	}
+}
+
+// prove lets UDP find its rate, and asks for a comparison if the little that
+// TCP was let do compares too well with it.
+func (g *governor) prove(now, age time.Duration, s sight) {
+	switch {
+	case s.waiting:
+		g.enter(proving, now, s)
+	case age < max(proveTime, 5*s.rtt):
+	case s.udp-g.start.udp < s.tcp && g.pays(s, g.rate(age, s)):
+		g.before = g.rate(age/2, s) // it was still growing: the mean would be too low
+		g.before = min(g.before, 2*g.rate(age, s))
+		g.enter(comparing, now, s)
+	default:
+		g.enter(alone, now, s)
+	}
+}
+
+// rate is UDP's mean since the state began.
+func (g *governor) rate(age time.Duration, s sight) float64 {
+	return float64(s.udp-g.start.udp) / max(age.Seconds(), 1e-3)
+}
+
+// pays tells whether enough is left for a comparison to be worth it.
+func (g *governor) pays(s sight, rate float64) bool {
+	return s.left < 0 || float64(s.left) > rate*shortRest.Seconds()
+}
+
+// compare lets both work. TCP needs some round trips to get going; what counts
+// is the second part.
+func (g *governor) compare(now, age time.Duration, s sight) {
+	half := max(compareTime, 6*s.rtt)
+	switch {
+	case s.waiting:
+		g.enter(comparing, now, s)
+		return
+	case age < half:
+		g.mark, g.at = now, s.paths
+		return
+	case age < 2*half:
+		return
+	}
+	dt := max((now - g.mark).Seconds(), 1e-3)
+	u, t := float64(s.udp-g.at.udp)/dt, float64(s.tcp-g.at.tcp)/dt
+	g.tested = now
+	switch {
+	case u+t < g.before*worthAdding:
+		g.enter(alone, now, s)
+	case t > fewOf*u:
+		g.enter(beaten, now, s)
+	default:
+		g.enter(shared, now, s)
+	}
+}
+
+// watch sees to it that a UDP which is throttled in mid-file is compared again.
+func (g *governor) watch(now time.Duration, s sight) {
+	if s.waiting {
+		g.mark, g.at = now, s.paths
+		return
+	}
+	dt := now - g.mark
+	if dt < max(aloneWindow, 10*s.rtt) {
+		return
+	}
+	rate := float64(s.udp-g.at.udp) / dt.Seconds()
+	g.mark, g.at = now, s.paths
+	if rate < g.best*fallen && now-g.tested > retestAfter && g.pays(s, rate) {
+		g.before = rate
+		g.enter(comparing, now, s)
+		return
+	}
+	g.best = max(g.best, rate)
+}
+
+// served tells whether UDP did well, which the next run may count on.
+func (g *governor) served() bool { return g.state == proving || g.state == alone }

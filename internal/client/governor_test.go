@@ -1,0 +1,190 @@
+package client
+
+import (
+	"testing"
+	"time"
+)
+
+// duel runs a governor in virtual time over two paths with rates of their own,
+// in bytes a second, behind one bottleneck.
+type duel struct {
+	g          governor
+	udp, tcp   func(now time.Duration) float64 // what each could do alone
+	link       func(now time.Duration) float64 // what both have together
+	rtt        time.Duration
+	answers    time.Duration // when UDP answers; 0: never
+	brought    paths
+	size       int64
+	history    []contest
+	lastUDP    time.Duration
+	overlapped time.Duration // for how long TCP was let work fully beside an answering UDP
+}
+
+func forever(rate float64) func(time.Duration) float64 {
+	return func(time.Duration) float64 { return rate }
+}
+
+// run returns how long the file took.
+func (d *duel) run(t *testing.T) time.Duration {
+	t.Helper()
+	d.g.udp, d.g.tcp = true, true
+	const step = 10 * time.Millisecond
+	for now := step; now < 10*time.Minute; now += step {
+		up := d.answers > 0 && now >= d.answers
+		s := sight{paths: d.brought, ticket: step, rtt: d.rtt, up: up, left: d.size - d.brought.udp - d.brought.tcp}
+		if up && d.lastUDP > 0 {
+			s.silent = now - d.lastUDP - step
+		}
+		udp, tcp := d.g.look(now, s)
+		if n := len(d.history); n == 0 || d.history[n-1] != d.g.state {
+			d.history = append(d.history, d.g.state)
+		}
+		var u, c float64
+		if up && udp != none {
+			u = d.udp(now)
+		}
+		switch {
+		case now < 2*d.rtt || tcp == none:
+		case tcp == cautious: // one small piece for each connection, and no more
+			if d.brought.tcp < 512e3 {
+				c = min(d.tcp(now), 512e3/(3*d.rtt.Seconds()))
+			}
+		default:
+			c = d.tcp(now)
+		}
+		if up && tcp == full && udp == full {
+			d.overlapped += step
+		}
+		if both := u + c; both > d.link(now) {
+			u, c = u*d.link(now)/both, c*d.link(now)/both
+		}
+		if u > 0 {
+			d.lastUDP = now
+		}
+		d.brought.udp += int64(u * step.Seconds())
+		d.brought.tcp += int64(c * step.Seconds())
+		if d.brought.udp+d.brought.tcp >= d.size {
+			return now
+		}
+	}
+	t.Fatalf("it never ends: %+v, %v", d.brought, d.history)
+	return 0
+}
+
+func mbit(n float64) float64 { return n * 1e6 / 8 }
+
+func TestUDPWorksAlone(t *testing.T) {
+	for name, rate := range map[string]float64{"fast": mbit(100), "ordinary": mbit(20), "slow": mbit(2)} {
+		t.Run(name, func(t *testing.T) {
+			d := &duel{
+				udp: forever(rate), tcp: forever(rate * 0.8), link: forever(rate), rtt: 200 * time.Millisecond,
+				answers: 220 * time.Millisecond, size: int64(rate * 30),
+			}
+			took := d.run(t)
+			if took > 32*time.Second {
+				t.Errorf("took %v for 30 s of work: %v", took, d.history)
+			}
+			if d.g.state != alone || !d.g.served() {
+				t.Errorf("ended in state %d: %v", d.g.state, d.history)
+			}
+			if d.overlapped > 4*time.Second {
+				t.Errorf("both worked for %v", d.overlapped)
+			}
+		})
+	}
+}
+
+func TestBlockedUDPCostsNothing(t *testing.T) {
+	rate := mbit(50)
+	d := &duel{udp: forever(0), tcp: forever(rate), link: forever(rate), rtt: 200 * time.Millisecond, size: int64(rate * 20)}
+	if took := d.run(t); took > 21100*time.Millisecond {
+		t.Errorf("took %v for 20 s of work", took)
+	}
+	if d.g.served() {
+		t.Error("UDP is trusted the next time")
+	}
+}
+
+// The operator throttles UDP to 2 Mbit/s; TCP would have 50.
+func TestThrottledUDPIsBeaten(t *testing.T) {
+	rate := mbit(50)
+	d := &duel{
+		udp: forever(mbit(2)), tcp: forever(rate * 0.9), link: forever(rate), rtt: 200 * time.Millisecond,
+		answers: 220 * time.Millisecond, size: int64(rate * 20),
+	}
+	took := d.run(t)
+	if took > 26*time.Second || d.g.state != beaten {
+		t.Errorf("took %v for 22 s of TCP's work, ended in state %d: %v", took, d.g.state, d.history)
+	}
+}
+
+func TestUDPThatIsThrottledLater(t *testing.T) {
+	rate := mbit(50)
+	d := &duel{
+		udp: func(now time.Duration) float64 {
+			if now > 10*time.Second {
+				return mbit(2)
+			}
+			return rate
+		},
+		tcp: forever(rate * 0.9), link: forever(rate), rtt: 100 * time.Millisecond,
+		answers: 110 * time.Millisecond, size: int64(rate * 60),
+	}
+	if took := d.run(t); took > 80*time.Second || d.g.state != beaten {
+		t.Errorf("took %v for about 66 s of work, ended in state %d: %v", took, d.g.state, d.history)
+	}
+}
+
+func TestBlackholedUDP(t *testing.T) {
+	rate := mbit(50)
+	d := &duel{
+		udp: func(now time.Duration) float64 {
+			if now > 5*time.Second {
+				return 0
+			}
+			return rate
+		},
+		tcp: forever(rate), link: forever(rate), rtt: 200 * time.Millisecond,
+		answers: 220 * time.Millisecond, size: int64(rate * 20),
+	}
+	if took := d.run(t); took > 22*time.Second {
+		t.Errorf("took %v for 20 s of work: %v", took, d.history)
+	}
+}
+
+// Where something limits each path for itself, both together are the best.
+func TestPathsThatAddUp(t *testing.T) {
+	d := &duel{
+		udp: forever(mbit(4)), tcp: forever(mbit(8)), link: forever(mbit(100)), rtt: 100 * time.Millisecond,
+		answers: 110 * time.Millisecond, size: int64(mbit(12) * 60),
+	}
+	if took := d.run(t); took > 70*time.Second || d.g.state != shared {
+		t.Errorf("took %v for 60 s of work, ended in state %d: %v", took, d.g.state, d.history)
+	}
+}
+
+func TestOnePathAllowed(t *testing.T) {
+	g := governor{udp: true}
+	if udp, tcp := g.look(time.Second, sight{}); udp != full || tcp != none {
+		t.Errorf("UDP only: %d, %d", udp, tcp)
+	}
+	g = governor{tcp: true}
+	if udp, tcp := g.look(time.Second, sight{}); udp != none || tcp != full {
+		t.Errorf("TCP only: %d, %d", udp, tcp)
+	}
+}
+
+// A relay that waits for a slow origin tells nothing about its paths.
+func TestWaitingForTheOriginProvesNothing(t *testing.T) {
+	g := governor{udp: true, tcp: true}
+	var s sight
+	s.ticket, s.rtt, s.up, s.left = 1, 100*time.Millisecond, true, 1<<30
+	s.tcp = 1 << 20
+	for now := time.Duration(0); now < 20*time.Second; now += 50 * time.Millisecond {
+		s.udp += 1000
+		s.waiting = true
+		if _, tcp := g.look(now, s); now > time.Second && tcp == full {
+			t.Fatalf("after %v TCP is let in fully", now)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package client
+
+import (
+	"time"
+
+	"github.com/jumpget/jumpget/internal/span"
+)
+
+// The sizes of pieces, in bytes and time. A piece is what one request asks for.
+const (
+	minPiece   = 64 << 10
+	firstPiece = 256 << 10 // from a worker whose rate is not known
+	maxPiece   = 4 << 20
+	maxPieceS  = 1 << 20                // over ssh, where events share the pipe
+	pieceTime  = 750 * time.Millisecond // of a worker's work
+	maxDepth   = 4                      // requests under way on one connection
+
+	// Over UDP one connection carries everything and its pieces cost nothing.
+	firstBacklog = 8 << 20                // until its rate is known
+	maxDepthU    = 48                     // ranges asked for at once
+	backlogTime  = 600 * time.Millisecond // of work, beyond two round trips
+)
+
+// wants tells whether the worker's pipe could run dry for want of requests: two
+// are under way always, more only while two are too small to fill the pipe.
+func (s *scheduler) wants(now time.Duration, w *worker) bool {
+	depth := maxDepth
+	switch {
+	case w.path == PathUDP:
+		return s.wantsUDP(now, w)
+	case s.allow[w.path] == cautious:
+		return w.total == 0 && len(w.pieces) == 0
+	case w.path == PathSSH:
+		depth = 1
+	}
+	switch n := len(w.pieces); {
+	case n >= depth:
+		return false
+	case n < 2:
+		return true
+	}
+	return float64(s.backlog(w)) < w.meter.at(now)*(2*w.rtt.Seconds()+0.1)
+}
+
+func (s *scheduler) wantsUDP(now time.Duration, w *worker) bool {
+	enough := float64(firstBacklog)
+	if rate := w.meter.at(now); w.total > firstBacklog/2 {
+		enough = max(rate*(2*w.rtt+backlogTime).Seconds(), maxPiece)
+	}
+	return len(w.pieces) < maxDepthU && float64(s.backlog(w)) < enough
+}
+
+// backlog is what the worker has been asked for and not brought.
+func (s *scheduler) backlog(w *worker) int64 {
+	var n int64
+	for _, p := range w.pieces {
+		n += s.owes(w, p)
+	}
+	return n
+}
+
+// owes is what has not come of one of the worker's pieces.
+func (s *scheduler) owes(w *worker, p *piece) int64 {
+	if w.path == PathUDP {
+		return missingLen(s.have.Missing(p.Span)) // they come in any order
+	}
+	return p.Len()
+}
+
+// take cuts a piece from the front of what is free.
+func (s *scheduler) take(now time.Duration, w *worker) span.Span {
+	want := s.pieceSize(now, w)
+	first := s.firstFree(w)
+	if first.Len() == 0 {
+		return first
+	}
+	if first.Start >= s.frontier && w.path != PathUDP {
+		want = min(want, firstPiece) // it comes at the origin's pace: spread it
+	}
+	if first.Len() > want+minPiece/2 {
+		first.End = first.Start + want
+	}
+	s.free.Remove(first)
+	return first
+}
+
+// firstFree returns the first free run that the worker may ask for. The relay
+// has the front of a file first, so the lowest offset is also what can be
+// answered soonest.
+func (s *scheduler) firstFree(w *worker) span.Span {
+	for _, run := range s.free.Spans() {
+		if w.path != PathSSH {
+			run = firstOf(s.sshOnly.Missing(run))
+		}
+		if run.Len() > 0 {
+			return run
+		}
+	}
+	return span.Span{}
+}
+
+func firstOf(spans []span.Span) span.Span {
+	if len(spans) == 0 {
+		return span.Span{}
+	}
+	return spans[0]
+}
+
+// pieceSize is the worker's work for pieceTime or a little more than two round
+// trips, but near the end no more than half of its fair share of the rest, so
+// that all end together.
+func (s *scheduler) pieceSize(now time.Duration, w *worker) int64 {
+	rate := w.meter.at(now)
+	switch {
+	case w.path == PathUDP:
+		return maxPiece // the relay sends them in order, so their size decides nothing
+	case s.allow[w.path] == cautious:
+		return minPiece
+	}
+	want := float64(firstPiece)
+	if rate > 0 {
+		want = rate * max(pieceTime.Seconds(), 2.5*w.rtt.Seconds())
+	}
+	var sum float64
+	var known, all int
+	for _, o := range s.workers {
+		if o.retiring || o.path != w.path {
+			continue
+		}
+		all++
+		if r := o.meter.at(now); r > 0 {
+			sum += r
+			known++
+		}
+	}
+	share := 1 / float64(max(1, all))
+	if rate > 0 && sum > 0 {
+		share = rate / sum * float64(known) / float64(all)
+	}
+	want = min(want, float64(s.free.Len())*share/2)
+	most := int64(maxPiece)
+	if w.path == PathSSH {
+		most = maxPieceS
+	}
+	return min(max(int64(want), minPiece), most)
+}

@@ -1,0 +1,294 @@
+package client
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jumpget/jumpget/internal/bulk"
+	"github.com/jumpget/jumpget/internal/job"
+	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/span"
+	"github.com/jumpget/jumpget/internal/transport"
+)
+
+// udpPath keeps one connection of the bulk protocol to the relay, which carries
+// as many ranges as it can hold.
+type udpPath struct {
+	d     *download
+	bytes atomic.Int64
+	alive atomic.Pointer[udpConn] // nil while there is no connection that has answered
+	work  cell[bool]              // whether there is any for this path
+	again chan struct{}           // the governor has given the connection up
+}
+
+const (
+	udpTick    = 20 * time.Millisecond // between two looks at what more may be asked for
+	udpSilence = 10 * time.Second      // after which a connection is given up
+)
+
+func newUDPPath(ctx context.Context, d *download) *udpPath {
+	p := &udpPath{d: d, again: make(chan struct{}, 1)}
+	p.work.put(true)
+	if d.c.allowed(PathUDP) {
+		d.wg.Go(func() { p.run(ctx) })
+	}
+	return p
+}
+
+// endpoint is where the ticket says that the relay's UDP port is.
+func udpEndpoint(t job.Ticket) (job.Endpoint, bool) {
+	for _, e := range t.Endpoints {
+		if e.Scheme == job.SchemeUDP {
+			return e, true
+		}
+	}
+	return job.Endpoint{}, false
+}
+
+// run connects, works, and connects again, until ctx ends.
+func (p *udpPath) run(ctx context.Context) {
+	pause := newBackoff()
+	for ctx.Err() == nil {
+		if _, err := p.work.wait(ctx, func(on bool) bool { return on }); err != nil {
+			return
+		}
+		t, err := p.d.waitTicket(ctx)
+		if err != nil {
+			return
+		}
+		if _, has := udpEndpoint(t); !has {
+			return
+		}
+		e, err := p.d.engine.wait(ctx, present)
+		if err != nil {
+			return
+		}
+		before := p.bytes.Load()
+		err = p.once(t, e)
+		if p.bytes.Load() > before {
+			pause.Reset()
+		}
+		if err != nil && ctx.Err() == nil && e.ctx.Err() == nil {
+			if wait := p.failed(ctx, t, err); wait {
+				sleep(ctx, pause.NextBackOff())
+			}
+		}
+	}
+}
+
+// failed does what an error asks for before the next connection, and tells
+// whether that should wait.
+func (p *udpPath) failed(ctx context.Context, t job.Ticket, err error) bool {
+	d := p.d
+	d.c.cfg.Log.Debug("a connection over UDP ended", "error", err)
+	d.report.path(PathUDP, progress.PathDown, err.Error())
+	if !d.c.allowed(PathTCP) {
+		d.strike.count(err)
+	}
+	var refused *bulk.RefusedError
+	if errors.As(err, &refused) {
+		switch refused.Code {
+		case bulk.CodeChanged:
+			return d.refresh(ctx, d.jobID()) != nil
+		case bulk.CodeGone:
+			return d.access.renew(ctx, t.Token) != nil
+		}
+	}
+	return true
+}
+
+// once makes one connection and works with it until it ends, the object is done
+// with, or the governor gives it up.
+func (p *udpPath) once(t job.Ticket, e *engine) error {
+	ctx, cancel := context.WithCancelCause(e.ctx)
+	defer cancel(nil)
+	at, _ := udpEndpoint(t)
+	remote, err := p.resolve(ctx, at)
+	if err != nil {
+		return err
+	}
+	pc, err := transport.DialUDP(ctx, remote)
+	if err != nil {
+		return err
+	}
+	w := e.join(PathUDP, 0)
+	if w == nil {
+		return pc.Close()
+	}
+	defer e.leave(w)
+	c := &udpConn{path: p, engine: e, worker: w, wake: make(chan struct{}, 1), pieces: map[bulk.RangeID]*piece{}}
+	first := c.assign(maxFirst)
+	if c.conn, err = bulk.Dial(ctx, pc, remote, bulk.Config{
+		Key: bulk.NewKey(sha256.Sum256([]byte(t.Token))), Sink: c, Object: string(e.object),
+		First: first, Last: e.exhausted(), Rate: p.d.c.cfg.Limit, Silence: udpSilence,
+		NotGranted: func(a netip.Addr) { p.grant(ctx, a) },
+	}); err != nil {
+		return err
+	}
+	p.alive.Store(c)
+	defer p.alive.Store(nil)
+	defer c.conn.Close()
+	return c.run(ctx)
+}
+
+// grant has an address allowed, aside.
+func (p *udpPath) grant(ctx context.Context, addr netip.Addr) {
+	asked := time.Now()
+	p.d.wg.Go(func() {
+		if err := p.d.access.grant(ctx, addr, asked); err != nil && ctx.Err() == nil {
+			p.d.c.cfg.Log.Debug("the address that UDP uses could not be allowed", "address", addr, "error", err)
+		}
+	})
+}
+
+// resolve looks the relay's name up, as it would be for TCP.
+func (p *udpPath) resolve(ctx context.Context, at job.Endpoint) (netip.AddrPort, error) {
+	network := "ip" + strings.TrimPrefix(p.d.c.cfg.Network, "tcp")
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, at.Host)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.AddrPortFrom(addrs[0].Unmap(), uint16(at.Port)), nil
+}
+
+// hangUp ends the connection because it has been silent for too long; another
+// is tried.
+func (p *udpPath) hangUp() {
+	select {
+	case p.again <- struct{}{}:
+	default:
+	}
+}
+
+// letGo gives what was asked for over UDP to the other paths, while UDP has not
+// answered. Should it come after all, it is taken.
+func (p *udpPath) letGo(e *engine) { e.dropPath(PathUDP) }
+
+// maxFirst is how many ranges fit into the first packet with ease.
+const maxFirst = 8
+
+// udpConn is one connection at work on one object.
+type udpConn struct {
+	path   *udpPath
+	engine *engine
+	worker *worker
+	conn   *bulk.Conn
+	wake   chan struct{}
+
+	mu     sync.Mutex
+	pieces map[bulk.RangeID]*piece
+	last   bulk.RangeID // the highest given
+}
+
+// Data takes bytes that came; see bulk.Sink.
+func (c *udpConn) Data(off int64, b []byte) error {
+	d := c.path.d
+	if err := throttle(c.engine.ctx, d.c.limit, len(b)); err != nil {
+		return err
+	}
+	if _, err := c.engine.arrived(c.worker, off, b); err != nil {
+		d.fail(err) // the disk's; no connection can help
+		return err
+	}
+	if c.path.bytes.Add(int64(len(b))) == int64(len(b)) {
+		d.ssh.want(false)
+	}
+	d.report.path(PathUDP, progress.PathUp, "")
+	d.strike.clear()
+	return nil
+}
+
+// Done notes that a range is complete; see bulk.Sink.
+func (c *udpConn) Done(id bulk.RangeID, _ span.Span) {
+	c.mu.Lock()
+	p := c.pieces[id]
+	delete(c.pieces, id)
+	c.mu.Unlock()
+	if p != nil {
+		c.engine.done(c.worker, p)
+	}
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps the relay supplied with ranges.
+func (c *udpConn) run(ctx context.Context) error {
+	ticker := time.NewTicker(udpTick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.conn.Done():
+			return c.conn.Err()
+		default:
+		}
+		c.trim()
+		if err := c.ask(); err != nil {
+			return err
+		}
+		c.conn.SetLast(c.engine.exhausted())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.path.again:
+			return &bulk.SilentError{After: c.conn.Stats().Silent, Answered: true}
+		case <-c.conn.Done():
+		case <-c.wake:
+		case <-ticker.C:
+		}
+	}
+}
+
+// ask asks for what the scheduler gives.
+func (c *udpConn) ask() error {
+	for {
+		ranges := c.assign(1)
+		if len(ranges) == 0 {
+			return nil
+		}
+		if _, err := c.conn.Request(ranges...); err != nil {
+			return err
+		}
+	}
+}
+
+// assign takes up to n pieces from the scheduler. Their ids follow those given
+// before, as bulk numbers them.
+func (c *udpConn) assign(n int) []span.Span {
+	var all []span.Span
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(all) < n {
+		p, sp := c.engine.assignPiece(c.worker)
+		if p == nil {
+			break
+		}
+		c.last++
+		c.pieces[c.last] = p
+		all = append(all, sp)
+	}
+	return all
+}
+
+// trim gives up the ranges that were taken from this path or that others have
+// brought.
+func (c *udpConn) trim() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, p := range c.pieces {
+		if c.engine.needed(c.worker, p) {
+			continue
+		}
+		delete(c.pieces, id)
+		c.conn.Cancel(id)
+		c.engine.done(c.worker, p)
+	}
+}
