@@ -131,7 +131,10 @@ func (c *Controller) count(b *block, r *record, s Sample, a Ack) {
 	if !s.Timed {
 		return
 	}
-	delay, rtt := c.delay.sample(r.scheduled, r.sent, s.Arrived, a.Left, a.Now)
+	delay, rtt, ok := c.delay.sample(r.scheduled, r.sent, s.Arrived, a.Left, a.Now)
+	if !ok {
+		return
+	}
 	b.timed.add(r.scheduled.Seconds(), delay)
 	b.rtt += (rtt - b.rtt) / b.timed.n
 	if c.state == Init {

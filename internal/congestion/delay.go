@@ -39,43 +39,53 @@ func (f *floor) shift(by float64) {
 // more than the round trip's excess over its own floor, so a clock that is set
 // or runs away is not taken for a queue for long.
 type delays struct {
-	origin   time.Duration // the first one-way delay, whatever it meant
-	known    bool
-	oneWay   floor // of blocks' means, seconds
-	rtt      floor // of samples, seconds
-	smoothed float64
-	newest   float64 // round trip of the newest sample
-	first    int     // samples that went into the next two
-	firstRTT [firstSamples]float64
-	firstOne [firstSamples]float64
-	noise2   float64       // variance of a block's mean delay
-	spread   float64       // the largest variance within a block
-	usual    float64       // how many samples a block usually has
-	seen     time.Duration // when a block was last near the floor
-	diffs    int           // second differences that went into it
-	last     [2]block
+	origin    time.Duration // the first one-way delay, whatever it meant
+	known     bool
+	oneWay    floor // of blocks' means, seconds
+	rtt       floor // of samples, seconds
+	smoothed  float64
+	newest    float64 // round trip of the newest sample
+	newestOne float64 // its one-way delay
+	first     int     // samples that went into the next two
+	firstRTT  [firstSamples]float64
+	firstOne  [firstSamples]float64
+	noise2    float64       // variance of a block's mean delay
+	spread    float64       // the largest variance within a block
+	usual     float64       // how many samples a block usually has
+	seen      time.Duration // when a block was last near the floor
+	diffs     int           // second differences that went into it
+	last      [2]block
 }
 
 func newDelays() delays {
 	return delays{oneWay: newFloor(), rtt: newFloor()}
 }
 
+// clockJump is how far one-way delay and round trip may part from one sample
+// to the next before the receiver's clock must have been set.
+const clockJump = 0.5
+
 // sample takes in the times of one packet and returns its one-way delay and
-// round trip in seconds.
-func (d *delays) sample(scheduled, sent, arrived, left, now time.Duration) (oneWay, rtt float64) {
+// round trip in seconds, and whether they make sense.
+func (d *delays) sample(scheduled, sent, arrived, left, now time.Duration) (oneWay, rtt float64, ok bool) {
+	rtt = (now - sent - (left - arrived)).Seconds()
+	if left < arrived || rtt <= 0 {
+		return 0, 0, false // the clock was set while the receiver held it
+	}
 	if !d.known {
-		d.known, d.origin = true, arrived-scheduled
+		d.known, d.origin, d.newest = true, arrived-scheduled, rtt
 	}
 	oneWay = (arrived - scheduled - d.origin).Seconds()
-	rtt = (now - sent - max(left-arrived, 0)).Seconds()
-	if rtt > 0 {
-		d.newest = rtt
-		if d.first < firstSamples {
-			d.firstRTT[d.first], d.firstOne[d.first] = rtt, oneWay
-			d.first++
-		}
+	if jump := oneWay - d.newestOne - (rtt - d.newest); math.Abs(jump) > clockJump {
+		d.origin += seconds(jump)
+		oneWay -= jump
 	}
-	return oneWay, rtt
+	d.newest, d.newestOne = rtt, oneWay
+	if d.first < firstSamples {
+		d.firstRTT[d.first], d.firstOne[d.first] = rtt, oneWay
+		d.first++
+	}
+	return oneWay, rtt, true
 }
 
 // settle smooths the round trip, once for each acknowledgement.
@@ -139,6 +149,7 @@ func (d *delays) close(b *block, now time.Duration) {
 	bound := max(b.rtt-d.base(), 0)
 	if queue > bound+clockSlack+4*d.noise() {
 		d.oneWay.shift(queue - bound)
+		b.timed = fit{} // its line means nothing
 	}
 	b.queue = min(queue, bound)
 	if b.queue < floorSlack*d.base()+3*d.noise() {
