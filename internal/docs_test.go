@@ -125,6 +125,9 @@ func TestDocsTellOfEveryEvent(t *testing.T) {
 	source := read(t, "internal/progress/json.go")
 	wantCode(t, "docs/json.md", all(`json:"([a-z0-9_]+)`, source))
 	wantCode(t, "docs/json.md", all(`\bh\("(\w+)"`, source))
+	for _, kinds := range []string{"internal/sshdial/error.go", "internal/partial/error.go"} {
+		wantCode(t, "docs/json.md", all(`Kind += "(\w+)"`, read(t, kinds)))
+	}
 }
 
 func TestDocsTellOfEveryPackage(t *testing.T) {
