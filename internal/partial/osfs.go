@@ -66,17 +66,30 @@ func (OS) Chtimes(name string, mtime time.Time) error {
 	return os.Chtimes(name, time.Time{}, mtime)
 }
 
+// lockPatience is how long a lock that is held is waited for.
+const lockPatience = time.Second
+
 // Lock implements [FS]. Whoever unlocks removes the file, so after locking it
 // must still be the one that stands at name; else a lock on a removed file and a
 // lock on its successor could be held at once.
+//
+// A lock that is held is waited for a little: when a program is killed just
+// while it starts another (ssh), the child has its lock until it has become
+// that other.
 func (OS) Lock(name string) (func() error, error) {
+	deadline := time.Now().Add(lockPatience)
 	for range 100 {
 		if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
 			return nil, &fs.PathError{Op: "lock", Path: name, Err: errNotRegular}
 		}
 		l := flock.New(name, flock.SetFlag(os.O_CREATE|os.O_RDWR|noFollow), flock.SetPermissions(0o600))
-		if got, err := l.TryLock(); err != nil || !got {
+		got, err := l.TryLock()
+		if err != nil || !got && time.Now().After(deadline) {
 			return nil, err
+		}
+		if !got {
+			time.Sleep(lockPatience / 20)
+			continue
 		}
 		if stillThere(l, name) {
 			return func() error { return removeLock(l, name) }, nil
