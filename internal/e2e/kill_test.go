@@ -65,6 +65,7 @@ type killer struct {
 	rand *rand.Rand
 
 	kills, clients, relays, files int
+	heard                         int // the length of the relay's log when the client began
 }
 
 // file brings one file in spite of several kills.
@@ -78,7 +79,7 @@ func (k *killer) file(n int) {
 	want := origintest.Random(killFileSize, seed).SHA256()
 	dir := k.t.TempDir()
 	target := filepath.Join(dir, "file.bin")
-	c := k.client("-o", target, k.origin.URL(path))
+	c := k.fetch(target, path)
 	for range killsPerFile {
 		if c = k.strike(c, target, path); sumOf(k.t, target) != "" {
 			break
@@ -105,8 +106,8 @@ func (k *killer) strike(c *process, target, path string) *process {
 	case <-time.After(time.Duration(k.rand.Int64N(int64(900 * time.Millisecond)))):
 	}
 	which := k.rand.IntN(5)
-	if which == 3 && !strings.Contains(k.relay.log(), path) {
-		which = 4 // before it has submitted anything, a client may as well tell that there is no relay
+	if which == 3 && !strings.Contains(k.relay.log()[k.heard:], "submit") {
+		which = 4 // one that has submitted nothing yet may as well tell that there is no relay
 	}
 	if which >= 3 { // the relay, and with 4 the client too
 		k.relay.kill()
@@ -122,7 +123,14 @@ func (k *killer) strike(c *process, target, path string) *process {
 		k.startRelay()
 	}
 	if which == 3 {
+		k.heard = 0
 		return c // it has to go on by itself
 	}
+	return k.fetch(target, path)
+}
+
+// fetch starts a client, and remembers what the relay had said by then.
+func (k *killer) fetch(target, path string) *process {
+	k.heard = len(k.relay.log())
 	return k.client("-o", target, k.origin.URL(path))
 }
