@@ -47,6 +47,7 @@ type Controller struct {
 	state  State
 	rate   float64 // bytes/s, the capacity as far as it is ours: X in the package comment
 	steady float64 // bytes/s, the mean pace of the latest Cruise
+	share  float64 // of the path's capacity, as far as the latest Ups could tell
 
 	open    []block // oldest first; the last is being filled
 	closed  []block // the latest, oldest first
@@ -64,7 +65,7 @@ func New(cfg Config) *Controller {
 	if cfg.MaxPacket == 0 {
 		cfg.MaxPacket = 1500
 	}
-	c := &Controller{cfg: cfg, delay: newDelays()}
+	c := &Controller{cfg: cfg, delay: newDelays(), share: 1}
 	c.pacer.rate = firstPace
 	c.pacer.tokens = float64(trainLength * cfg.MaxPacket)
 	return c
@@ -112,10 +113,10 @@ func (c *Controller) OnAck(a Ack) {
 		return
 	}
 	c.delay.settle()
-	c.phase.timeouts = 0
 	if c.state == Stalled {
-		c.recover(a.Now)
+		c.recover()
 	}
+	c.phase.timeouts = 0
 	c.closeBlocks(a.Now)
 	switch c.state {
 	case Init:

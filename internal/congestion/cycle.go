@@ -14,6 +14,7 @@ const (
 	refreshTime  = 0.2 // seconds, the least that a Refresh lasts
 	cruiseTime   = 3.0 // seconds, the longest that a Cruise is drawn out to
 	drainFast    = 0.3
+	fellLeast    = 0.35 // growth of the queue that is more than a neighbour's Up
 	losingLeast  = 0.08 // what overflow can't deal with
 )
 
@@ -148,10 +149,16 @@ func (c *Controller) fell() bool {
 		return false
 	}
 	r := c.read(b)
-	if r.growth < max(0.35, 4*r.err) || b[1].queue < 0.25*c.round()+4*c.delay.noise() {
+	if r.growth < max(fellLeast, 4*r.err) || b[1].queue < 0.25*c.round()+4*c.delay.noise() {
 		return false
 	}
-	c.rate = min(c.rate, max(c.rate, r.sent)/(1+r.growth))
+	if min(b[0].timed.slope(), b[1].timed.slope()) < fellLeast/2 {
+		return false // a step, such as a longer route makes, is no ramp
+	}
+	// What arrives is what we can have if the path is ours alone; of what others
+	// take part in, more is to be had the more we send.
+	more := (1 - c.share) * max(c.rate/r.sent-1, 0)
+	c.rate = min(c.rate, r.arrived()*(1+more))
 	c.phase.drain = drain{}
 	c.phase.length = 1 << 30
 	c.phase.judge = 0
@@ -251,6 +258,9 @@ func (c *Controller) judged() {
 	loss := r.loss.compare(c.baseline(r.queue))
 	lossy := loss.z > 2.5
 	gain := r.sent/c.steady - 1
+	if r.growth > 2*gain {
+		return // that was not our doing
+	}
 	if !lossy && r.growth+min(2*r.err, 0.25*gain) < 0.5*gain {
 		c.rate = max(c.rate, r.arrived())
 		if c.phase.lossLimited > 0 {
@@ -266,19 +276,23 @@ func (c *Controller) judged() {
 		return
 	}
 	c.phase.rooms = 0
-	share := r.arrived()
+	ours := r.arrived()
 	if lossy {
-		share *= 1 - min(loss.excess, 0.5)
-		c.phase.lossLimited++
-		if r.sent/share-1 < manyShare*gain {
-			c.phase.lossLimited = 1 // others share the path: take part in sharing it
-		}
-	} else {
+		ours *= 1 - min(loss.excess, 0.5)
+	}
+	share := min(max((r.sent/ours-1)/gain, 0), 1)
+	c.share += (share - c.share) / 2
+	switch {
+	case !lossy:
 		c.phase.lossLimited = 0
+	case share < manyShare:
+		c.phase.lossLimited = 1 // others share the path: take part in sharing it
+	default:
+		c.phase.lossLimited++
 	}
 	if !lossy {
 		loss.err = 0
 	}
 	weight := 1 / (1 + (r.err/0.04)*(r.err/0.04) + (loss.err/0.08)*(loss.err/0.08))
-	c.rate += weight * (share - c.rate)
+	c.rate += weight * (ours - c.rate)
 }

@@ -54,7 +54,8 @@ type flowOptions struct {
 	stepAt  time.Duration
 	supply  func(now time.Duration) int // bytes that the application has given up to now; nil: no limit
 	trace   func(Round)
-	perPack int // wire size; 0: 1500
+	further time.Duration // of extra way there, for this flow alone
+	perPack int           // wire size; 0: 1500
 }
 
 // flows counts the flows made, so that no two are late in the same way.
@@ -145,6 +146,14 @@ func (f *flow) probe() {
 
 // receive is the receiver's end.
 func (f *flow) receive(p linksim.Packet) {
+	if f.opt.further > 0 {
+		f.path.Sim.At(f.path.Sim.Now()+f.opt.further, func() { f.take(p) })
+		return
+	}
+	f.take(p)
+}
+
+func (f *flow) take(p linksim.Packet) {
 	now := f.path.Sim.Now()
 	n := p.Number
 	if f.arrived[n] != 0 {

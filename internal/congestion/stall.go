@@ -4,25 +4,31 @@ import "time"
 
 // OnTimeout records that the sender's probe timeout passed with packets in
 // flight and nothing acknowledged. It is called again for each further timeout
-// until an acknowledgement brings news. The sender's probes are its own affair:
-// from the second timeout on, nothing else may be sent.
+// until an acknowledgement brings news. The sender's probes are its own affair;
+// nothing else may be sent then.
 func (c *Controller) OnTimeout(time.Duration) {
 	if len(c.open) > 0 {
 		c.open[len(c.open)-1].limited = true
 	}
 	c.phase.timeouts++
-	switch {
-	case c.state == Init:
+	if c.state == Init {
 		c.setPace(c.pacer.rate / 4)
-	case c.phase.timeouts >= 2 && c.state != Stalled:
+		return
+	}
+	if c.state != Stalled {
 		c.phase.judge = 0
 		c.phase.length = 1 << 30
 		c.enter(Stalled, c.slowest())
 	}
 }
 
-// recover goes on after a stall: at half the rate, and up from there.
-func (c *Controller) recover(time.Duration) {
+// recover goes on after a stall: as before after a short one, at half the rate
+// and up from there after a long one, when the path may be another.
+func (c *Controller) recover() {
+	if c.phase.timeouts < 2 {
+		c.cruise()
+		return
+	}
 	c.rate = max(c.rate/2, c.slowest())
 	c.startup(1)
 }

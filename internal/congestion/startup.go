@@ -74,11 +74,7 @@ func (c *Controller) drainPace(r reading) float64 {
 		return pace
 	}
 	lost := r.loss.trimmed()
-	through := 0.95 * r.arrived() * (1 - lost.share())
-	if r.queue > 0.1*c.round() {
-		return min(pace, through)
-	}
-	return min(0.75*c.rate, through)
+	return min(0.9*c.rate, 0.95*r.arrived()*(1-lost.share()))
 }
 
 // reconsider follows what is still heard of the packets before a Drain that

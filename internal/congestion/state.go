@@ -169,6 +169,8 @@ func (c *Controller) learnLoss(b *block) {
 	switch {
 	case c.own.compare(&c.phase.down).z > 3:
 		c.own = c.phase.down
+	case c.share > aloneShare && c.short(b.queue) && c.phase.down.compare(&c.own).z > 3:
+		c.own = c.phase.down // nobody else's excess is in it
 	case c.short(b.queue):
 		// Other flows' excess may be in it, so less counts for more than more.
 		if c.phase.down.share() < c.own.share() {
@@ -178,6 +180,9 @@ func (c *Controller) learnLoss(b *block) {
 		c.own.forget(ownMemory)
 	}
 }
+
+// aloneShare is a share of the path that leaves no room for another flow.
+const aloneShare = 0.8
 
 // A floor of the delay that was not seen for this long is looked for.
 const (
