@@ -61,7 +61,7 @@ func (r *runner) rival(s scenario.Scenario) peer.Peer {
 func (r *runner) rivalLine(s scenario.Scenario) string {
 	vars := r.vars("rival", 0)
 	if s.Rival == scenario.Cubic {
-		return vars.Expand("exec curl -sf -o /dev/null {endless}")
+		return vars.Expand("exec curl -sSf -o /dev/null {endless}")
 	}
 	p := r.rival(s)
 	vars["fresh"] += "-$n" // the shell counts the rounds

@@ -55,7 +55,7 @@ const (
 	aria2   = "aria2c -q -x16 -s16 -k1M --file-allocation=none -o out "
 	lftp    = "lftp -e 'set net:timeout 300; set xfer:log no; pget -n 16 -c {relay} -o out; exit'"
 	rclone  = "rclone copyto --config /dev/null --multi-thread-streams 16 --multi-thread-cutoff 1M --http-url {relaydir} :http:{name} out"
-	tunnel  = "curl -sf -o %s http://127.0.0.1:%d/%s"
+	tunnel  = "curl -sSf -o %s http://127.0.0.1:%d/%s"
 	connect = "{jumpget} ls >/dev/null"
 	forget  = "for s in $XDG_STATE_HOME/jumpget/ssh/*; do {ssh} -O exit -o ControlPath=$s {dest}; done 2>/dev/null; rm -rf $XDG_STATE_HOME/jumpget"
 	get     = "{jumpget} --progress none --no-remote-time -o out "
@@ -74,7 +74,7 @@ const (
 func All() []Peer {
 	return []Peer{
 		{Name: "wget", About: "from the origin (CUBIC)", Needs: []string{"wget"}, Command: "wget -q -O out {origin}"},
-		{Name: "curl", About: "from the origin (CUBIC)", Needs: []string{"curl"}, Command: "curl -sf -o out {origin}"},
+		{Name: "curl", About: "from the origin (CUBIC)", Needs: []string{"curl"}, Command: "curl -sSf -o out {origin}"},
 		{Name: "axel", About: "16 connections from the origin (CUBIC)", Needs: []string{"axel"}, Command: "axel -q -n 16 -o out {origin}"},
 		{Name: "aria2", About: "16 connections from the origin (CUBIC)", Needs: []string{"aria2c"}, Command: aria2 + "{origin}"},
 		{Name: "wget2", About: "16 ranges at once from the origin (CUBIC)", Needs: []string{"wget2"}, Command: "wget2 -q --max-threads=16 --chunk-size=1M -O out {origin}"},
@@ -89,6 +89,7 @@ func All() []Peer {
 		hysteria("hysteria2-brutal", "told the link's true rate by hand, connected already", BrutalPort),
 		jumpget("jumpget-cold", "no ssh connection yet, nothing known of the relay", forget, ""),
 		jumpget("jumpget", "control connection alive", connect, ""),
+		jumpget("jumpget-udp", "the UDP path alone, control connection alive", connect, "--path udp "),
 		jumpget("jumpget-tcp", "the TCP path alone, control connection alive", connect, "--path tcp "),
 		jumpget("jumpget-ssh", "the ssh path alone, control connection alive", connect, "--path ssh "),
 	}
