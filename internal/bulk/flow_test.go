@@ -404,3 +404,24 @@ func TestIdle(t *testing.T) {
 		w.until("more is here", time.Second, func() bool { return c.Stats().Owed == 0 })
 	})
 }
+
+// A second connection begins with what the first has found out, unless that has
+// come to be wrong.
+func TestSecondConnection(t *testing.T) {
+	for name, mtu := range map[string]int{"the same path": 1472, "a smaller one": 1300} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 3<<20, ServerConfig{})
+				defer w.stop()
+				link50(w.net)
+				first, _ := w.fetch(time.Minute)
+				w.net.change(func() { w.net.down.mtu = mtu })
+				w.sink = newSink()
+				second, s := w.fetch(time.Minute)
+				if mtu == 1472 && second > first || second > first+3*time.Second || s.Datagram > mtu {
+					t.Errorf("%v, then %v with packets of %d bytes", first, second, s.Datagram)
+				}
+			})
+		})
+	}
+}

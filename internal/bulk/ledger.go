@@ -56,6 +56,8 @@ type ledger struct {
 	eased time.Duration // when late fell the last time
 
 	lost []uint64 // data packets given up since the last take
+
+	arrived, missed float64 // data packets of late, for missing
 }
 
 const (
@@ -117,7 +119,11 @@ func (l *ledger) ack(n uint64) *record {
 	if r.fate == flying && r.n > 0 {
 		l.flying--
 	}
+	if r.n > 0 {
+		l.count(true)
+	}
 	if r.fate == lost {
+		l.missed = max(0, l.missed-1)
 		l.late = max(l.late, (l.newestSent-r.sent)*5/4)
 	}
 	r.fate = acked
@@ -181,11 +187,29 @@ func (l *ledger) expire(t time.Duration, f func(*record)) {
 func (l *ledger) lose(r *record, f func(*record)) {
 	r.fate = lost
 	if r.n > 0 {
+		l.count(false)
 		l.flying--
 		l.lost = append(l.lost, r.number)
 	}
 	f(r)
 }
+
+// count counts what became of a packet; what was long ago counts less.
+func (l *ledger) count(arrived bool) {
+	const memory = 4000
+	if l.arrived+l.missed > memory {
+		l.arrived, l.missed = l.arrived/2, l.missed/2
+	}
+	if arrived {
+		l.arrived++
+	} else {
+		l.missed++
+	}
+}
+
+// missing is the share of packets that gets lost, for whatever reason; a fifth
+// while nothing is known.
+func (l *ledger) missing() float64 { return (l.missed + 4) / (l.arrived + l.missed + 20) }
 
 // takeLost returns the numbers of the data packets given up since the last call.
 func (l *ledger) takeLost() []uint64 {

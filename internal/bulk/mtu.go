@@ -1,6 +1,9 @@
 package bulk
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // candidates are sizes of UDP payload that paths are known to have, from the
 // largest: Ethernet over IPv4, PPPoE, Ethernet over IPv6, and tunnels of several
@@ -13,6 +16,11 @@ const (
 	tunnelTries   = 2
 	probeAgain    = 60 * time.Second
 	suspectRounds = 2 // timeouts in a row
+
+	// holeLost is how many large packets in a row have to get lost, while
+	// holeSmall small ones that were sent among them come through.
+	holeLost  = 16
+	holeSmall = 2
 )
 
 // sizer finds the largest packet that the path carries (section 4, RFC 8899).
@@ -33,6 +41,10 @@ type sizer struct {
 	suspect  bool   // a black hole is suspected, and since this packet
 	since    uint64 //
 	small    bool   // a base packet came through since
+
+	lostRun  int               // large packets lost since the last one that came through
+	runStart uint64            // the first of them
+	smalls   [holeSmall]uint64 // the last small packets that came through
 }
 
 func newSizer(most int) *sizer {
@@ -42,6 +54,17 @@ func newSizer(most int) *sizer {
 		s.tunnel = 0
 	}
 	return s
+}
+
+// believe begins with a size that has passed in another connection. If it does
+// not any more, that is a black hole.
+func (s *sizer) believe(size int) {
+	if size <= basePacket || size > s.most {
+		return
+	}
+	s.low = indexOf(size)
+	s.size = candidates[s.low]
+	s.tunnel = 0
 }
 
 // largest is the largest size that has not failed.
@@ -99,10 +122,16 @@ func indexOf(size int) int {
 
 // acked tells that a packet came through, and reports whether size has grown.
 func (s *sizer) acked(size int, number uint64) bool {
-	if size > basePacket && number >= s.since {
-		s.timeouts, s.suspect = 0, false
-	} else if number >= s.since {
-		s.small = true
+	switch {
+	case size > basePacket:
+		if number >= s.since {
+			s.timeouts, s.suspect = 0, false
+		}
+		s.lostRun = 0
+	default:
+		s.small = s.small || number >= s.since
+		copy(s.smalls[1:], s.smalls[:])
+		s.smalls[0] = number
 	}
 	if number == s.number {
 		s.flying = false
@@ -120,6 +149,9 @@ func (s *sizer) lost(size int, number uint64, now time.Duration) {
 		s.flying = false
 	}
 	if size <= s.size {
+		if size > basePacket {
+			s.missed(number)
+		}
 		return
 	}
 	i := indexOf(size)
@@ -157,14 +189,27 @@ func (s *sizer) timeout(next uint64) bool {
 	return true
 }
 
-// hole reports, after a whole acknowledgement, whether small packets come
+// missed counts a large packet that got lost.
+func (s *sizer) missed(number uint64) {
+	if s.lostRun == 0 || number < s.runStart {
+		s.runStart = number
+	}
+	s.lostRun++
+}
+
+// hole reports, after whole acknowledgements, whether small packets come
 // through and large ones don't.
-func (s *sizer) hole() bool { return s.suspect && s.small }
+func (s *sizer) hole() bool {
+	if s.suspect && s.small {
+		return true
+	}
+	return s.lostRun >= holeLost && slices.Min(s.smalls[:]) > s.runStart
+}
 
 // fall goes back to the base size.
 func (s *sizer) fall(now time.Duration) {
 	failed := s.low
 	s.size, s.low = basePacket, len(candidates)-1
-	s.suspect, s.timeouts, s.flying, s.tunnel = false, 0, false, 0
+	s.suspect, s.timeouts, s.flying, s.tunnel, s.lostRun = false, 0, false, 0, 0
 	s.fail(failed, now)
 }

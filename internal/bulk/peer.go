@@ -250,8 +250,10 @@ func (p *peer) meet() {
 	if !p.at.path.Remote.Addr().Unmap().Is4() {
 		most = min(most, maxPacket-20)
 	}
+	before := p.s.paths.get(p.at.path.Remote.Addr())
 	p.sizer = newSizer(most)
-	p.control(congestion.Path{})
+	p.sizer.believe(before.size)
+	p.control(before.path)
 	p.led.srtt, p.led.delay, p.led.late = 0, firstPaceLongest, 0
 	p.setPace()
 }
@@ -368,6 +370,9 @@ func (p *peer) over(now time.Duration) bool {
 // end gives back all that the connection had.
 func (p *peer) end() {
 	p.cancel()
+	if p.heard {
+		p.s.paths.put(p.at.path.Remote.Addr(), p.cc.Path(), p.sizer.size)
+	}
 	p.s.forget(p)
 	p.tasks.Wait()
 	p.mu.Lock()

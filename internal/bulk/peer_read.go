@@ -142,11 +142,11 @@ func (p *peer) ack(a *ackFrame, came, now time.Duration) {
 	p.window = a.window
 	p.samples = p.samples[:0]
 	merge := acker{o: p.box}
-	news, timed := false, 0
+	news, data, timed := false, false, 0
 	for _, run := range a.received {
 		for n := run.high; ; n-- {
 			if rec := p.led.ack(n); rec != nil {
-				news = true
+				news, data = true, data || rec.n > 0
 				for timed < len(a.samples) && a.samples[timed].number > n {
 					timed++
 				}
@@ -166,7 +166,9 @@ func (p *peer) ack(a *ackFrame, came, now time.Duration) {
 	if !news {
 		return
 	}
-	p.news, p.timeouts, p.probes = now, 0, 0
+	if data { // that small packets pass says nothing about large ones
+		p.news, p.timeouts, p.probes = now, 0, 0
+	}
 	if len(p.samples) > 0 {
 		p.cc.OnAck(congestion.Ack{
 			Now: min(came, now), Left: time.Duration(a.now) * time.Microsecond, Samples: p.samples,
@@ -174,9 +176,6 @@ func (p *peer) ack(a *ackFrame, came, now time.Duration) {
 	}
 	p.led.srtt = p.cc.RTT()
 	p.uplink.heard(came-time.Duration(a.now)*time.Microsecond, now, p.cc.BaseRTT())
-	if p.sizer.hole() {
-		p.fallBack(now)
-	}
 	p.setPace()
 	p.tail.changed()
 }

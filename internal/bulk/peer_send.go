@@ -79,6 +79,7 @@ func (p *peer) send(now time.Duration) time.Duration {
 		p.cc.OnAppLimited(now)
 		return p.next(now, congestion.Never)
 	case p.held:
+		p.cc.OnAppLimited(now)
 		return p.next(now, congestion.Never)
 	}
 	return p.next(now, p.cc.NextSend(now))
@@ -266,7 +267,7 @@ func (p *peer) repeat(now time.Duration) (segment, source, bool) {
 		p.again = p.repeats.due(now, rate)
 		return segment{}, 0, false
 	}
-	s, ok, again := p.tail.next(now, p.led, p.box, p.cc.Loss())
+	s, ok, again := p.tail.next(now, p.led, p.box)
 	if !ok {
 		p.again = again
 	}

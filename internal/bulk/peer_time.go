@@ -23,6 +23,9 @@ func (p *peer) look(now time.Duration) {
 	}
 	p.detectAt = p.led.detect(now, p.gaveUp)
 	p.reportLost(now)
+	if p.sizer.hole() {
+		p.fallBack(now)
+	}
 }
 
 // revalidate looks whether the key and the address still count.

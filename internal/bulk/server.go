@@ -95,6 +95,7 @@ type Server struct {
 	memory atomic.Int64 // bytes that are left
 	wg     sync.WaitGroup
 	bufs   sync.Pool // *[]byte of sendBuffer bytes
+	paths  pathMemory
 
 	mu      sync.Mutex
 	pc      PacketConn

@@ -39,7 +39,7 @@ const goal = 0.02
 func (t *tail) changed() { t.fresh = false }
 
 // next returns what is to be repeated now, or when to look again.
-func (t *tail) next(now time.Duration, l *ledger, o *outbox, loss float64) (s segment, ok bool, again time.Duration) {
+func (t *tail) next(now time.Duration, l *ledger, o *outbox) (s segment, ok bool, again time.Duration) {
 	gap := max(4*time.Millisecond, l.srtt/16)
 	if l.srtt < shortRTT {
 		gap = max(gap, l.srtt+l.delay) // an acknowledgement is as soon here as a repeat
@@ -55,7 +55,7 @@ func (t *tail) next(now time.Duration, l *ledger, o *outbox, loss float64) (s se
 				return r.segment, true, 0
 			}
 		}
-		if !t.build(l, o, loss) {
+		if !t.build(l, o) {
 			return segment{}, false, 0
 		}
 		if !t.due(now, gap) {
@@ -86,7 +86,7 @@ func (a *repeated) order(b *repeated) int {
 }
 
 // build lists what is not acknowledged. It reports whether a further copy of any may be sent at some time.
-func (t *tail) build(l *ledger, o *outbox, loss float64) bool {
+func (t *tail) build(l *ledger, o *outbox) bool {
 	t.queue, t.at = t.queue[:0], 0
 	if t.seen == nil {
 		t.seen = map[int64]int{}
@@ -108,7 +108,7 @@ func (t *tail) build(l *ledger, o *outbox, loss float64) bool {
 		q.sent, q.number = r.sent, r.number
 		q.overdue = l.any && r.number+overdueBy < l.newest && r.sent < l.newestSent
 	}
-	p := min(max(loss, 0.02), 0.6)
+	p := min(max(l.missing(), 0.01), 0.6)
 	t.most = max(2, int(math.Ceil(math.Log(float64(len(t.queue))/goal)/-math.Log(p))))
 	slices.SortFunc(t.queue, func(a, b repeated) int { return a.order(&b) })
 	t.fresh = true

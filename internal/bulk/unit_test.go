@@ -3,12 +3,15 @@ package bulk
 import (
 	"encoding/hex"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/jumpget/jumpget/internal/congestion"
 	"github.com/jumpget/jumpget/internal/span"
 )
 
@@ -347,4 +350,30 @@ func TestNoAllocations(t *testing.T) {
 	}); n > 0 {
 		t.Errorf("%v allocations for an acknowledgement", n)
 	}
+}
+
+func TestPathMemory(t *testing.T) {
+	synctest.Test(t, func(*testing.T) {
+		var m pathMemory
+		addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
+		known := congestion.Path{Rate: 1e6, RTT: time.Second}
+		m.put(addr(0), congestion.Path{RTT: time.Second}, 1472)
+		if m.get(addr(0)) != (remembered{}) {
+			t.Error("a path without a rate is remembered")
+		}
+		for i := range pathsKept + 10 {
+			m.put(addr(i), known, 1400)
+			time.Sleep(time.Millisecond)
+		}
+		if n := len(m.paths); n != pathsKept {
+			t.Errorf("%d paths are kept", n)
+		}
+		if m.get(addr(9)) != (remembered{}) || m.get(addr(10)).path != known || m.get(addr(pathsKept+9)).size != 1400 {
+			t.Error("it is not the oldest that are forgotten")
+		}
+		time.Sleep(pathLife)
+		if m.get(addr(pathsKept+8)) != (remembered{}) {
+			t.Error("an old path is still believed")
+		}
+	})
 }
