@@ -86,7 +86,8 @@ func (r *runner) measure(ctx context.Context, t turn, dir string, vars peer.Vars
 		return err
 	}
 	capacity := t.scenario.Capacity(r.link, time.Duration(res.Seconds*float64(time.Second)))
-	r.judge(res, dir, runErr, capacity)
+	arrived := min(bytesIn(dir), int64(answer.Down.OutBytes-answer.Down.Guest))
+	r.judge(res, dir, runErr, arrived, capacity)
 	r.fill(res, answer)
 	others.fill(res, answer.Down.Series)
 	return r.servers.check()
@@ -127,12 +128,13 @@ func (r *runner) silence(ctx context.Context) error {
 }
 
 // judge compares the file with what was served and works the share out. A run
-// that did not finish gets the share of the bytes that it has on disk.
-func (r *runner) judge(res *Result, dir string, err error, capacity float64) {
-	got := int64(0)
+// that did not finish gets the share of what had arrived: the bytes on its disk, but
+// not more than came over the link, since some programs reserve the whole file's room.
+func (r *runner) judge(res *Result, dir string, err error, arrived int64, capacity float64) {
+	var got int64
 	switch {
 	case err != nil:
-		res.Error, got = err.Error(), bytesIn(dir)
+		res.Error, got = err.Error(), arrived
 	default:
 		var sum string
 		sum, got, err = sumFile(filepath.Join(dir, "out"))
