@@ -201,9 +201,9 @@ func (c *Controller) crowd() {
 	}
 	round, slack := c.round(), 3*c.delay.noise()
 	if c.phase.crowded {
-		c.phase.crowded = c.phase.lowest > 0.1*round+slack && c.phase.highest > 0.4*round+slack
+		c.phase.crowded = c.phase.lowest > 0.08*round+slack && c.phase.highest > 0.3*round+slack
 	} else {
-		c.phase.crowded = c.phase.lowest > 0.2*round+slack && c.phase.highest > 0.6*round+slack
+		c.phase.crowded = c.phase.lowest > 0.15*round+slack && c.phase.highest > 0.45*round+slack
 	}
 }
 

@@ -54,12 +54,10 @@ type flowOptions struct {
 	stepAt  time.Duration
 	supply  func(now time.Duration) int // bytes that the application has given up to now; nil: no limit
 	trace   func(Round)
+	id      int           // tells flows on one path apart
 	further time.Duration // of extra way there, for this flow alone
 	perPack int           // wire size; 0: 1500
 }
-
-// flows counts the flows made, so that no two are late in the same way.
-var flows uint64
 
 const flowPacket = 1500
 
@@ -68,8 +66,7 @@ func newFlow(path *linksim.Path, opt flowOptions) *flow {
 		opt.perPack = flowPacket
 	}
 	f := &flow{path: path, opt: opt, ackEvery: 5 * time.Millisecond, stride: 1}
-	f.rnd = rand.New(rand.NewPCG(uint64(opt.start), flows))
-	flows++
+	f.rnd = rand.New(rand.NewPCG(1, uint64(opt.id)))
 	f.c = New(Config{Trace: opt.trace, MaxPacket: opt.perPack})
 	f.wake = path.Sim.NewTimer(f.fill)
 	f.timeout = path.Sim.NewTimer(f.probe)
@@ -125,7 +122,10 @@ func (f *flow) patience() time.Duration {
 	return max(2*f.c.RTT()+f.c.AckInterval(), 50*time.Millisecond) << min(f.backoff, 4)
 }
 
-// probe sends two packets, whatever the controller says, when nothing was heard for long.
+// probes is how many packets ask for a sign of life: more than one burst may eat.
+const probes = 8
+
+// probe sends a few packets, whatever the controller says, when nothing was heard for long.
 func (f *flow) probe() {
 	now := f.path.Sim.Now()
 	if f.c.InFlight() == 0 {
@@ -138,8 +138,9 @@ func (f *flow) probe() {
 	f.backoff++
 	f.c.OnTimeout(now)
 	f.give(now - f.patience()/2)
-	f.send(now)
-	f.send(now)
+	for range probes {
+		f.send(now)
+	}
 	f.timeout.Set(now + f.patience())
 	f.fill()
 }

@@ -15,6 +15,7 @@ type tally struct {
 	capped  float64 // losses, of each run at most runCap
 	squares float64 // sum of the squares of the capped runs
 	clumps  float64 // sum of the squares of the runs
+	runs    float64
 	longest float64 // run
 	lead    float64 // the run at the beginning
 	trail   float64 // the run at the end; both are all packets if all were lost
@@ -28,6 +29,7 @@ func (t *tally) add(o tally) {
 	t.capped += o.capped
 	t.squares += o.squares
 	t.clumps += o.clumps
+	t.runs += o.runs
 	t.longest = max(t.longest, o.longest)
 }
 
@@ -66,6 +68,9 @@ func (t *tally) count(length, sign float64) {
 	t.capped += sign * c
 	t.squares += sign * c * c
 	t.clumps += sign * length * length
+	if length > 0 {
+		t.runs += sign
+	}
 	if sign > 0 {
 		t.longest = max(t.longest, length)
 	}
@@ -82,6 +87,7 @@ func (t *tally) forget(packets float64) {
 	t.capped *= f
 	t.squares *= f
 	t.clumps *= f
+	t.runs *= f
 	t.longest = min(t.longest, t.lost)
 }
 
@@ -109,6 +115,7 @@ func (t *tally) trimmed() tally {
 	r.packets -= t.longest
 	r.lost -= t.longest
 	r.clumps -= t.longest * t.longest
+	r.runs = max(0, r.runs-1)
 	c := min(t.longest, runCap)
 	r.capped -= c
 	r.squares -= c * c
@@ -123,6 +130,8 @@ const (
 	excessFloor = 0.02
 	// heavy is more than any usable link loses of its own.
 	heavy = 0.6
+	// heavyRuns is how many runs it takes: a few long bursts are bad luck.
+	heavyRuns = 5
 	// unseen is the length of the burst that a short sample may have missed.
 	unseen = 20
 )
@@ -154,7 +163,7 @@ func (t *tally) compare(base *tally) verdict {
 	v.excess = max(0, more) / (1 - min(base.share(), 0.9))
 	v.z = max((more-excessFloor)/v.err,
 		(x.capped/x.packets-base.capped/base.packets-excessFloor)/err(pool.squares+runCap*runCap))
-	if x.packets >= 64 && x.share() > heavy {
+	if x.packets >= 64 && x.share() > heavy && x.runs >= heavyRuns {
 		v.z = math.Inf(1)
 	}
 	return v

@@ -80,7 +80,7 @@ func together(t *testing.T, p profile.Profile, n int, apart time.Duration, seed 
 	path := linksim.NewPath(p, seed)
 	all := make([]*flow, n)
 	for i := range all {
-		all[i] = newFlow(path, flowOptions{start: time.Duration(i) * apart})
+		all[i] = newFlow(path, flowOptions{start: time.Duration(i) * apart, id: i})
 	}
 	all[0].c.cfg.Trace = tracer(t)
 	path.Sim.Run(10*time.Second + time.Duration(n-1)*apart)
@@ -144,7 +144,7 @@ func TestDifferentRoundTripsShare(t *testing.T) {
 	p := parse(t, "mild rate=100M rtt=40ms loss=0.01")
 	path := linksim.NewPath(p, 1)
 	near := newFlow(path, flowOptions{trace: tracer(t)})
-	far := newFlow(path, flowOptions{further: 80 * time.Millisecond})
+	far := newFlow(path, flowOptions{further: 80 * time.Millisecond, id: 1})
 	path.Sim.Run(10 * time.Second)
 	nearBefore, farBefore := near.Bytes, far.Bytes
 	path.Sim.Run(50 * time.Second)

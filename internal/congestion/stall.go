@@ -2,10 +2,13 @@ package congestion
 
 import "time"
 
+// stalledGain is what goes on being sent into a path that does not answer.
+const stalledGain = 1.0 / 32
+
 // OnTimeout records that the sender's probe timeout passed with packets in
 // flight and nothing acknowledged. It is called again for each further timeout
-// until an acknowledgement brings news. The sender's probes are its own affair;
-// nothing else may be sent then.
+// until an acknowledgement brings news. The sender's probes are its own
+// affair; beside them a trickle is all that may be sent then.
 func (c *Controller) OnTimeout(time.Duration) {
 	if len(c.open) > 0 {
 		c.open[len(c.open)-1].limited = true
@@ -15,10 +18,12 @@ func (c *Controller) OnTimeout(time.Duration) {
 		c.setPace(c.pacer.rate / 4)
 		return
 	}
-	if c.state != Stalled {
+	if c.state == Stalled {
+		c.setPace(c.pacer.rate / 2)
+	} else {
 		c.phase.judge = 0
 		c.phase.length = 1 << 30
-		c.enter(Stalled, c.slowest())
+		c.enter(Stalled, stalledGain*c.rate)
 	}
 }
 

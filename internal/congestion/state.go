@@ -184,22 +184,24 @@ func (c *Controller) learnLoss(b *block) {
 // aloneShare is a share of the path that leaves no room for another flow.
 const aloneShare = 0.8
 
-// A floor of the delay that was not seen for this long is looked for.
+// A floor of the delay that was not seen for this long is looked for; it is
+// forgotten after two to four times as long, and where others hold a queue, so
+// that it can't be seen, after twice that.
 const (
 	floorTime   = 5 * time.Second
 	floorRounds = 25
 )
 
-// age lets the floors of the delays expire. Where others hold a queue the true
-// floor can't be seen, so the old one is kept longer.
+// age lets the floors of the delays expire.
 func (c *Controller) age(now time.Duration) {
-	half := max(floorTime, seconds(floorRounds*c.round()))
-	if c.state == Cruise && now-c.delay.seen > half {
+	patience := max(floorTime, seconds(floorRounds*c.round()))
+	if c.state == Cruise && now-c.delay.seen > patience {
 		c.delay.seen = now
 		c.refresh()
 	}
+	half := 2 * patience
 	if c.phase.crowded {
-		half *= 3
+		half *= 2
 	}
 	c.delay.oneWay.rotate(now, half)
 	c.delay.rtt.rotate(now, half)
