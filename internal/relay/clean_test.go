@@ -240,26 +240,6 @@ func TestIdleBodyLosesItsSums(t *testing.T) {
 	w.wantFile(alice, st.Job.ID, f)
 }
 
-// TestRun lets the cleaner run by itself: a job that is shorter than all
-// others is seen to in time.
-func TestRun(t *testing.T) {
-	_, o := small(t)
-	w := newWorld(t)
-	ctx, cancel := context.WithCancel(w.ctx())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		w.Run(ctx)
-	}()
-	id := w.submit(alice, job.Request{URL: o.URL(""), Retain: 1}).Job
-	w.finish(alice, id, job.Ready)
-	w.clock.advance(2 * time.Second)
-	until(t, "the job has expired", func() bool { return w.state(alice, id) == job.Expired })
-	until(t, "the body is removed", func() bool { return len(w.files()) == 0 })
-	cancel()
-	wait(t, "Run has returned", done)
-}
-
 // TestStoreRefusesAState has the database fail at the worst moment: who waits
 // is told the outcome all the same, and it is written down later.
 func TestStoreRefusesAState(t *testing.T) {

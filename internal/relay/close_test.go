@@ -22,23 +22,12 @@ func TestCloseEndsEverybody(t *testing.T) {
 	wait(t, "the silent origin is asked", asking)
 
 	ends := make(chan error, 5)
-	watching := make(chan struct{})
-	go func() {
-		var end error
-		first := true
-		for _, err := range w.Watch(w.ctx(), alice, id, 0) {
-			if end = err; first {
-				close(watching)
-				first = false
-			}
-		}
-		ends <- end
-	}()
+	watched := w.watchAside(w.ctx(), alice, id, 0)
+	go func() { ends <- (<-watched).err }()
 	go func() { _, err := readAll(w.ctx(), b); ends <- err }()
 	go func() { ends <- b.Wait(w.ctx(), span.Span{End: fourChunks.Size}) }()
 	go func() { _, err := w.OpenOwned(w.ctx(), bob, unanswered); ends <- err }()
 	go func() { w.Run(w.ctx()); ends <- errShutdown }()
-	wait(t, "the watcher is there", watching)
 	w.Close()
 	for range cap(ends) {
 		select {
@@ -114,13 +103,8 @@ func TestWaitersMayLeave(t *testing.T) {
 	gone := errors.New("the client has hung up")
 	ctx, leave := context.WithCancelCause(w.ctx())
 	ends := make(chan error, 3)
-	go func() {
-		var end error
-		for _, err := range w.Watch(ctx, alice, id, 0) {
-			end = err
-		}
-		ends <- end
-	}()
+	watched := w.watchAside(ctx, alice, id, 0)
+	go func() { ends <- (<-watched).err }()
 	go func() { _, err := readAll(ctx, b); ends <- err }()
 	go func() { ends <- b.Wait(ctx, span.Span{End: fourChunks.Size}) }()
 	leave(gone)

@@ -44,7 +44,7 @@ func flip(t *testing.T, path string, off int64) {
 // inStore changes the database of a relay that is not running.
 func (w *world) inStore(f func(store.Store) error) {
 	w.t.Helper()
-	db, err := store.Open(w.ctx(), filepath.Join(w.dir, "jumpget.db"), w.clock.Now)
+	db, err := store.Open(w.ctx(), filepath.Join(w.dir, "jumpget.db"), w.now)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -62,12 +62,12 @@ type world struct {
 	dir    string
 	bodies string // "": in dir
 	clock  *clock
-	config Config // Store, Blobs and Clock are filled in
+	now    func() time.Time // clock's, unless a test has virtual time
+	config Config           // Store, Blobs and Clock are filled in
 	wrap   func(store.Store) store.Store
 	disk   *disk // not nil: its hooks stand before the bodies
 
-	db  *store.SQLite
-	out *bytes.Buffer // the log
+	db *store.SQLite
 }
 
 type option func(*world)
@@ -78,27 +78,28 @@ func withStore(f func(store.Store) store.Store) option { return func(w *world) {
 
 func with(f func(*Config)) option { return func(w *world) { f(&w.config) } }
 
-// syncWriter lets the log be read while it is written.
-type syncWriter struct {
+// logged is a log that may be read while it is written.
+type logged struct {
 	mu  sync.Mutex
-	out *bytes.Buffer
+	out bytes.Buffer
 }
 
-func (w *syncWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.out.Write(p)
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Write(p)
 }
 
-func (w *syncWriter) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.out.String()
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.String()
 }
 
 func newWorld(t *testing.T, opts ...option) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), clock: &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}}
+	w.now = w.clock.Now
 	for _, o := range opts {
 		o(w)
 	}
@@ -127,7 +128,7 @@ func realFetcher(t *testing.T) *origin.Fetcher {
 func (w *world) open() {
 	w.t.Helper()
 	ctx := w.t.Context()
-	db, err := store.Open(ctx, filepath.Join(w.dir, "jumpget.db"), w.clock.Now)
+	db, err := store.Open(ctx, filepath.Join(w.dir, "jumpget.db"), w.now)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func (w *world) open() {
 		w.t.Fatal(err)
 	}
 	cfg := w.config
-	cfg.Store, cfg.Blobs, cfg.Clock = db, bodies, w.clock.Now
+	cfg.Store, cfg.Blobs, cfg.Clock = db, bodies, w.now
 	if w.wrap != nil {
 		cfg.Store = w.wrap(db)
 	}
@@ -228,15 +229,28 @@ func (s *seen) add(e job.Event) {
 
 // watch watches a job to its end.
 func (w *world) watch(owner string, id job.ID, from int) *seen {
-	s := new(seen)
-	for e, err := range w.Watch(w.ctx(), owner, id, from) {
-		if err != nil {
-			s.err = err
-			break
+	return <-w.watchAside(w.ctx(), owner, id, from)
+}
+
+// watchAside returns once a watcher has been told something, or has ended.
+func (w *world) watchAside(ctx context.Context, owner string, id job.ID, from int) <-chan *seen {
+	end, begun := make(chan *seen, 1), make(chan struct{})
+	begin := sync.OnceFunc(func() { close(begun) })
+	go func() {
+		defer begin()
+		s := new(seen)
+		for e, err := range w.Watch(ctx, owner, id, from) {
+			if err != nil {
+				s.err = err
+				break
+			}
+			s.add(e)
+			begin()
 		}
-		s.add(e)
-	}
-	return s
+		end <- s
+	}()
+	<-begun
+	return end
 }
 
 // finish watches a job until it is in the state that is wanted for its end.

@@ -18,7 +18,7 @@ import (
 // leaves behind that is killed now, and opens it as another world.
 func (w *world) killed(opts ...option) *world {
 	w.t.Helper()
-	next := &world{t: w.t, dir: w.t.TempDir(), clock: w.clock, config: w.config, disk: w.disk}
+	next := &world{t: w.t, dir: w.t.TempDir(), clock: w.clock, now: w.now, config: w.config, disk: w.disk}
 	if err := os.CopyFS(next.dir, os.DirFS(w.dir)); err != nil {
 		w.t.Fatal(err)
 	}
@@ -244,6 +244,40 @@ func TestMendedIsOther(t *testing.T) {
 	w.open()
 	w.finish(alice, id, job.Ready)
 	w.wantFile(alice, id, other)
+}
+
+// TestDamageFoundDuringAFreshFetch has an object turn out damaged while a fresh
+// one is on its way: its job waits for that one, and its reader is told.
+func TestDamageFoundDuringAFreshFetch(t *testing.T) {
+	o := origintest.New(t, fourChunks)
+	h := hold(realFetcher(t), mib)
+	h.free()
+	d := new(disk)
+	w := newWorld(t, withDisk(d), with(func(c *Config) { c.Fetcher = h }))
+	first := w.bring(alice, get(o.URL("")))
+	w.close()
+	flip(t, w.files()[0], mib)
+	slow := hold(realFetcher(t), mib)
+	w.config.Fetcher = slow
+	_, release := d.holdReads(t)
+	w.open()
+	b := w.body(alice, first.Job.ID)
+	read := make(chan error, 1)
+	go func() {
+		_, err := readAll(w.ctx(), b)
+		read <- err
+	}()
+	fresh := w.submit(bob, job.Request{URL: o.URL(""), Fresh: true}).Job
+	wait(t, "the fresh fetch is under way", slow.reached)
+	release()
+	wantCode(t, <-read, job.CodeOriginProto)
+	b.Close()
+	slow.free()
+	bobs, alices := w.finish(bob, fresh, job.Ready), w.finish(alice, first.Job.ID, job.Ready)
+	if bobs.Object.ID != alices.Object.ID || alices.Object.ID == first.Object.ID {
+		t.Error("the damaged object was not given up")
+	}
+	w.wantFile(alice, first.Job.ID, fourChunks)
 }
 
 // TestUnreadableBody has a disk that can't read a chunk any more: the object is

@@ -3,7 +3,9 @@ package relay
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -194,6 +196,44 @@ func TestCredentialsEndWithTheJob(t *testing.T) {
 	}
 }
 
+// TestNothingSecretIsLogged searches the log of a job's whole life for what
+// would let its reader act as somebody else.
+func TestNothingSecretIsLogged(t *testing.T) {
+	f := origintest.File{Path: "/f", Size: 10, ETag: `"v1"`, User: "u", Password: "hunter2"}
+	o := origintest.New(t, f)
+	var out logged
+	w := newWorld(t, with(func(c *Config) {
+		c.Log = slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}))
+	ticket := w.submit(alice, job.Request{
+		URL: "http://u:hunter2@" + o.Addr() + "/f?signature=s3cret", Header: []job.Field{{Name: "X-Key", Value: "k3y"}},
+	}, home)
+	w.finish(alice, ticket.Job, job.Ready)
+	w.Authorize(w.ctx(), ticket.Job, ticket.Token, home)
+	again, err := w.Renew(w.ctx(), alice, ticket.Job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := w.submit(alice, get("http://u:wr0ng@"+o.Addr()+"/f?signature=s3cret"))
+	w.finish(alice, bad.Job, job.Failed)
+	w.restart()
+	if err := w.Remove(w.ctx(), alice, ticket.Job); err != nil {
+		t.Fatal(err)
+	}
+	w.close()
+	log := out.String()
+	for _, secret := range []string{"hunter2", "wr0ng", "s3cret", "k3y", ticket.Token, again.Token, bad.Token} {
+		if strings.Contains(log, secret) {
+			t.Errorf("%q is in the log:\n%s", secret, log)
+		}
+	}
+	for _, event := range []string{"submit", "fetched", "serve", "renew", "fetch failed", "remove"} {
+		if !strings.Contains(log, `"msg":"`+event+`"`) {
+			t.Errorf("the log does not tell of %q:\n%s", event, log)
+		}
+	}
+}
+
 // TestCanonicalURL checks that a public request can be made again from what is
 // kept of it, whatever way its URL was written.
 func TestCanonicalURL(t *testing.T) {
@@ -214,14 +254,11 @@ func TestRemoveOneOfTwo(t *testing.T) {
 	w := newWorld(t, with(func(c *Config) { c.Fetcher = h }))
 	first, second := w.submit(alice, get(o.URL(""))).Job, w.submit(bob, get(o.URL(""))).Job
 	wait(t, "the first chunk", h.reached)
-	watched := make(chan *seen, 1)
-	go func() { watched <- w.watch(alice, first, 0) }()
+	watched := w.watchAside(w.ctx(), alice, first, 0)
 	if err := w.Remove(w.ctx(), alice, first); err != nil {
 		t.Fatal(err)
 	}
-	if s := <-watched; s.err == nil {
-		t.Error("the watcher of a removed job is told nothing")
-	}
+	wantCode(t, (<-watched).err, job.CodeRemoved)
 	h.free()
 	w.finish(bob, second, job.Ready)
 	w.wantFile(bob, second, f)
@@ -241,22 +278,7 @@ func TestRemoveTheLast(t *testing.T) {
 		_, err := readAll(w.ctx(), b)
 		read <- err
 	}()
-	watched := make(chan *seen, 1)
-	begun := make(chan struct{})
-	go func() {
-		s := new(seen)
-		for e, err := range w.Watch(w.ctx(), alice, id, 0) {
-			if err != nil {
-				s.err = err
-				break
-			}
-			if s.add(e); len(s.statuses) == 1 {
-				close(begun)
-			}
-		}
-		watched <- s
-	}()
-	wait(t, "the watcher is there", begun)
+	watched := w.watchAside(w.ctx(), alice, id, 0)
 	wait(t, "the first chunk", h.reached)
 	if err := w.Remove(w.ctx(), alice, id); err != nil {
 		t.Fatal(err)
@@ -333,6 +355,36 @@ func TestRemoveKeepsOthersObject(t *testing.T) {
 	w.wantFile(alice, first.Job.ID, f)
 	if o.Count() != 2 { // the fetch, and the question whether it still stands
 		t.Errorf("%d requests", o.Count())
+	}
+}
+
+// TestGivenUpPartIsKept removes the only job of a fetch that goes on from what
+// another user's failed job has left: that is not taken away.
+func TestGivenUpPartIsKept(t *testing.T) {
+	f := fourChunks
+	f.Faults = []origintest.Fault{func(r *origintest.Reply) {
+		switch r.N {
+		case 1:
+			origintest.Close(2 * mib)(r)
+		case 2:
+			origintest.Status(404)(r)
+		}
+	}}
+	o := origintest.New(t, f)
+	h := hold(realFetcher(t), 3*mib)
+	w := newWorld(t, with(func(c *Config) { c.Fetcher = h }))
+	w.finish(alice, w.submit(alice, get(o.URL(""))).Job, job.Failed)
+	second := w.submit(bob, get(o.URL(""))).Job
+	wait(t, "the third chunk", h.reached)
+	if err := w.Remove(w.ctx(), bob, second); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the flight has landed", func() bool { return w.inFlight() == 0 })
+	h.free()
+	st := w.bring(alice, get(o.URL("")))
+	w.wantFile(alice, st.Job.ID, f)
+	if got := lastAnswer(o); got.Start < 2*mib {
+		t.Errorf("fetched again from %d", got.Start)
 	}
 }
 
