@@ -5,6 +5,8 @@ import "math"
 // The gains of a cycle, and how many rounds of Cruise lie between two Ups.
 const (
 	upGain       = 1.2
+	upExtra      = 0.3  // more of it for a flow that has almost nothing
+	smallShare   = 0.15 // from this share of the path's capacity down
 	manyShare    = 0.65 // a smaller share of the path's capacity means that there are others
 	downLeast    = 0.5
 	cruiseRounds = 6
@@ -96,7 +98,9 @@ func (c *Controller) steer(limited bool) {
 	if over > 0 {
 		yield += queueCurve * over * over
 	}
-	yield = min(max(yield, -fill), limit) + min(c.overflow(), yieldMost)
+	spill := c.overflow()
+	c.phase.spilling = spill > 0
+	yield = min(max(yield, -fill), limit) + min(spill, yieldMost)
 	c.setPace(c.rate * (1 - yield))
 	c.steady += (c.pacer.rate - c.steady) / blocksPerRound
 	if !c.phase.crowded && !limited && c.pacer.rate < c.rate {
@@ -158,7 +162,7 @@ func (c *Controller) fell() bool {
 	// What arrives is what we can have if the path is ours alone; of what others
 	// take part in, more is to be had the more we send.
 	more := (1 - c.share) * max(c.rate/r.sent-1, 0)
-	c.rate = min(c.rate, r.arrived()*(1+more))
+	c.rate = min(c.rate, max(r.arrived()*(1+more), c.rate/2))
 	c.phase.drain = drain{}
 	c.phase.length = 1 << 30
 	c.phase.judge = 0
@@ -188,7 +192,8 @@ func (c *Controller) up() {
 	c.crowd()
 	c.phase.length = c.probeBlocks()
 	c.phase.lowest, c.phase.highest = math.Inf(1), 0
-	c.enter(Up, upGain*c.steady)
+	c.phase.gain = upGain + upExtra*max(0, 1-c.share/smallShare)
+	c.enter(Up, c.phase.gain*c.steady)
 	c.phase.origin = c.phase.first
 }
 
@@ -218,7 +223,7 @@ func (c *Controller) down() {
 	if c.phase.crowded {
 		standing = 0
 	}
-	surplus := (upGain-1)*float64(sent)/float64(c.phase.length) + 1.5*standing/length
+	surplus := (c.phase.gain-1)*c.share*float64(sent)/float64(c.phase.length) + 1.5*standing/length
 	c.enter(Down, min(max(1-surplus, downLeast), c.through())*c.steady)
 	c.phase.downFirst = c.phase.first
 }
@@ -261,13 +266,20 @@ func (c *Controller) judged() {
 	if r.growth > 2*gain {
 		return // that was not our doing
 	}
+	if !c.short(r.queue) && r.growth < 0.5*gain && r.loss.share() > excessFloor {
+		return // a full queue can't grow
+	}
 	if !lossy && r.growth+min(2*r.err, 0.25*gain) < 0.5*gain {
 		c.rate = max(c.rate, r.arrived())
 		if c.phase.lossLimited > 0 {
 			c.phase.lossLimited-- // a policer's bucket may just have been full
 			return
 		}
-		if c.phase.rooms++; c.phase.rooms > 1 {
+		enough := 2
+		if c.share < aloneShare {
+			enough = 4
+		}
+		if c.phase.rooms++; c.phase.rooms >= enough {
 			c.startup(1.5)
 			return
 		}

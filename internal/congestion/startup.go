@@ -117,10 +117,9 @@ func (c *Controller) drained() {
 	if c.phase.drain.byLoss && !known && len(blocks) < 8*blocksPerRound {
 		return
 	}
-	// With a long queue the losses may be others'. But one that does not shrink
-	// while we drain is perhaps no queue at all.
+	// With a long queue the losses may be others'.
 	last := c.read(c.latest(blocksPerRound, c.phase.first))
-	if c.short(last.queue) || !fits || c.own.compare(&last.loss).z > 3 {
+	if c.short(last.queue) || c.own.compare(&last.loss).z > 3 {
 		c.own.replace(r.loss)
 	}
 	if c.phase.drain.byLoss {

@@ -48,7 +48,7 @@ type phase struct {
 	sent   int    // its blocks that were sent whole
 	length int    // how many it will have
 
-	gain   float64 // of Startup
+	gain   float64 // of Startup or Up
 	judge  uint64  // the last block of an Up or a Drain that waits for its verdict; 0: none
 	origin uint64  // its first block
 	drain  drain
@@ -63,6 +63,7 @@ type phase struct {
 	lossLimited int     // how many Ups in a row ended in loss
 	rooms       int     // how many Ups in a row found room
 	standing    float64 // seconds, the queue that the latest Cruise kept
+	spilling    bool    // more is lost than below capacity
 	queued      bool    // Cruise has kept a queue lately
 	calm        int     // blocks of Cruise in a row without a queue
 	timeouts    int     // in a row
@@ -169,8 +170,6 @@ func (c *Controller) learnLoss(b *block) {
 	switch {
 	case c.own.compare(&c.phase.down).z > 3:
 		c.own = c.phase.down
-	case c.share > aloneShare && c.short(b.queue) && c.phase.down.compare(&c.own).z > 3:
-		c.own = c.phase.down // nobody else's excess is in it
 	case c.short(b.queue):
 		// Other flows' excess may be in it, so less counts for more than more.
 		if c.phase.down.share() < c.own.share() {
@@ -200,7 +199,10 @@ func (c *Controller) age(now time.Duration) {
 		c.refresh()
 	}
 	half := 2 * patience
-	if c.phase.crowded {
+	switch {
+	case c.phase.spilling:
+		half *= 3 // a queue that overflows is a queue
+	case c.phase.crowded:
 		half *= 2
 	}
 	c.delay.oneWay.rotate(now, half)
