@@ -92,6 +92,7 @@ type Conn struct {
 	size   int64 // negative: not known
 	meta   bool  // object and size were told
 	link   link
+	armed  time.Duration // the read deadline that is set
 	meter  rateMeter
 	stats  Stats
 }
@@ -275,6 +276,7 @@ func (c *Conn) failLocked(err error) {
 
 // rouse has the loop look again at once; the lock is held.
 func (c *Conn) rouse() {
+	c.armed = 0
 	_ = c.pc.SetReadDeadline(time.Unix(1, 0)) // a closed socket wakes it as well
 }
 

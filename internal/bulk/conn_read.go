@@ -10,13 +10,29 @@ import (
 )
 
 // Pauses between rounds of reading, while much is coming: the kernel collects
-// packets meanwhile and says when each came.
+// packets meanwhile and says when each came. To wake up is what costs most on a
+// link of some 100 Mbps.
 const (
-	longPause  = 2 * time.Millisecond
+	longPause  = 5 * time.Millisecond
+	pause      = 2 * time.Millisecond
 	shortPause = 200 * time.Microsecond
 	roundSize  = 128 // packets that a round should bring; more shorten the pause
 	pauseFrom  = 8   // packets that make a pause worthwhile
 )
+
+// pauses chooses how long to pause after each round.
+type pauses struct{ last time.Duration }
+
+// next returns the pause after a round of n packets; acknowledgements go at
+// this interval.
+func (p *pauses) next(n int, interval time.Duration) time.Duration {
+	most := min(max(pause, interval/3), longPause)
+	if p.last == 0 {
+		p.last = pause
+	}
+	p.last = min(most, max(shortPause, p.last*roundSize/time.Duration(n)))
+	return p.last
+}
 
 // run reads packets until the connection ends.
 func (c *Conn) run() {
@@ -37,15 +53,18 @@ func (c *Conn) run() {
 
 func (c *Conn) loop() {
 	batch := make([]Datagram, readBatch)
-	pause, round := longPause, 0
+	var rest pauses
+	round := 0
 	for {
 		c.mu.Lock()
-		next := c.tick(c.now())
+		now := c.now()
+		next := c.tick(now)
 		if c.err != nil {
 			c.mu.Unlock()
 			return
 		}
-		err := c.pc.SetReadDeadline(c.start.Add(next))
+		err := c.arm(now, next)
+		interval := c.link.interval
 		c.mu.Unlock()
 		n := 0
 		if err == nil {
@@ -63,12 +82,23 @@ func (c *Conn) loop() {
 			continue
 		}
 		if round >= pauseFrom {
-			pause = min(longPause, max(shortPause, pause*roundSize/time.Duration(round)))
-			time.Sleep(pause)
+			time.Sleep(rest.next(round, interval))
 		}
 		round = 0
 	}
 }
+
+// arm sets the deadline of the next read. One that is set already and a little
+// too early will do: to change it costs more than to wake once in vain.
+func (c *Conn) arm(now, next time.Duration) error {
+	if c.armed > now+armSlack && c.armed <= next {
+		return nil
+	}
+	c.armed = next
+	return c.pc.SetReadDeadline(c.start.Add(next))
+}
+
+const armSlack = 200 * time.Microsecond
 
 // bye tells the relay that the connection ends.
 func (c *Conn) bye() {
@@ -91,7 +121,9 @@ func (c *Conn) takeBatch(batch []Datagram) {
 	for i := range batch {
 		c.receive(&batch[i])
 	}
-	c.writing.flush()
+	if now := c.now(); c.writing.due(now) {
+		c.writing.flush()
+	}
 }
 
 // receive takes in one datagram; the lock is held.
@@ -242,7 +274,7 @@ func (c *Conn) data(off int64, p []byte) {
 // store takes bytes of one range.
 func (c *Conn) store(a *asked, off int64, p []byte) {
 	fresh := a.got.add(span.Span{Start: off, End: off + int64(len(p))}, func(sp span.Span) {
-		c.writing.put(sp.Start, p[sp.Start-off:sp.End-off])
+		c.writing.put(sp.Start, p[sp.Start-off:sp.End-off], c.now())
 	})
 	c.stats.Bytes += fresh
 	c.stats.Repeated += int64(len(p)) - fresh

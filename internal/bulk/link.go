@@ -204,6 +204,12 @@ func (c *Conn) tick(now time.Duration) time.Duration {
 		c.say(now, nil)
 	}
 	next := min(c.silentAt(), c.pingDue())
+	if c.writing.due(now) {
+		c.writing.flush()
+	}
+	if c.writing.now != nil {
+		next = min(next, c.writing.since+flushAfter)
+	}
 	for _, t := range [...]time.Duration{l.ackDue(), c.wantDue()} {
 		if t != 0 {
 			next = min(next, t)

@@ -2,6 +2,7 @@ package bulk
 
 import (
 	"sync"
+	"time"
 
 	"github.com/jumpget/jumpget/internal/span"
 )
@@ -10,6 +11,8 @@ import (
 const (
 	blockSize  = 256 << 10
 	bufferMost = 16 << 20
+	flushSize  = 64 << 10 // worth waking the Sink's goroutine
+	flushAfter = 20 * time.Millisecond
 )
 
 // extent is a run of bytes in a block.
@@ -62,8 +65,9 @@ var blockPool = sync.Pool{New: func() any { return &block{buf: make([]byte, 0, b
 
 // writer hands blocks to the Sink on a goroutine of its own.
 type writer struct {
-	sink Sink
-	now  *block // being filled; guarded by the connection's lock
+	sink  Sink
+	now   *block        // being filled; guarded by the connection's lock, as is
+	since time.Duration // when it was begun
 
 	mu     sync.Mutex
 	wake   *sync.Cond
@@ -78,11 +82,19 @@ func (w *writer) init(s Sink) {
 }
 
 // put takes bytes that came.
-func (w *writer) put(off int64, p []byte) {
+func (w *writer) put(off int64, p []byte, now time.Duration) {
 	if w.now != nil && !w.now.room(len(p)) {
 		w.flush()
 	}
+	if w.now == nil {
+		w.since = now
+	}
 	w.block().put(off, p)
+}
+
+// due tells whether what was put should go to the Sink.
+func (w *writer) due(now time.Duration) bool {
+	return w.now != nil && (len(w.now.buf) >= flushSize || len(w.now.done) > 0 || now >= w.since+flushAfter)
 }
 
 // finish notes that a range is complete.

@@ -11,9 +11,9 @@ import (
 	"github.com/jumpget/jumpget/internal/bulk"
 )
 
-// UDP is a UDP socket made for bulk transfer; it is a bulk.PacketConn. On Linux
-// it sends bursts with one call (UDP_SEGMENT), reads many datagrams with one
-// call (recvmmsg, UDP_GRO), tells when the kernel got them and from which of our
+// UDP is a relay's UDP socket, made for bulk transfer; it is a bulk.PacketConn. On
+// Linux it sends bursts with one call (UDP_SEGMENT), reads many datagrams with one
+// call (recvmmsg), tells when the kernel got them and from which of our
 // addresses answers have to leave. Elsewhere it does without.
 type UDP struct {
 	conn   *net.UDPConn
@@ -31,35 +31,39 @@ const udpBuffer = 7 << 20
 
 // ListenUDP opens a relay's socket at an address such as ":3100".
 func ListenUDP(ctx context.Context, addr string) (*UDP, error) {
-	return openUDP(ctx, "udp", addr, false)
-}
-
-// DialUDP opens a client's socket for packets to a relay. It is not connected,
-// so that it goes on from another address when the machine gets one.
-func DialUDP(ctx context.Context, relay netip.AddrPort) (*UDP, error) {
-	if relay.Addr().Unmap().Is4() {
-		return openUDP(ctx, "udp4", ":0", true)
-	}
-	return openUDP(ctx, "udp6", ":0", true)
-}
-
-func openUDP(ctx context.Context, network, addr string, client bool) (*UDP, error) {
-	var lc net.ListenConfig
-	pc, err := lc.ListenPacket(ctx, network, addr)
+	u, raw, err := openUDP(ctx, "udp", addr)
 	if err != nil {
 		return nil, err
 	}
+	u.prepare(raw)
+	return u, nil
+}
+
+// familyOf is the network for a socket that reaches a relay. Its address is
+// the wildcard, and it is not connected, so that it goes on from another
+// address when the machine gets one.
+func familyOf(relay netip.AddrPort) string {
+	if relay.Addr().Unmap().Is4() {
+		return "udp4"
+	}
+	return "udp6"
+}
+
+func openUDP(ctx context.Context, network, addr string) (*UDP, syscall.RawConn, error) {
+	var lc net.ListenConfig
+	pc, err := lc.ListenPacket(ctx, network, addr)
+	if err != nil {
+		return nil, nil, err
+	}
 	u := &UDP{conn: pc.(*net.UDPConn)}
-	local := u.conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	u.ipv6 = !local.Addr().Is4()
+	u.ipv6 = !u.LocalAddr().Addr().Is4()
 	raw, err := u.conn.SyscallConn()
 	if err != nil {
-		return nil, errors.Join(err, u.conn.Close())
+		return nil, nil, errors.Join(err, u.conn.Close())
 	}
 	_ = u.conn.SetReadBuffer(udpBuffer) // as much as the system allows
 	_ = u.conn.SetWriteBuffer(udpBuffer)
-	u.prepare(raw, client)
-	return u, nil
+	return u, raw, nil
 }
 
 // LocalAddr is the address that the socket is bound to.

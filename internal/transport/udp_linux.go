@@ -31,7 +31,6 @@ type mmsghdr struct {
 // reader reads with recvmmsg. Its buffers live as long as it does, because the
 // message headers point to them.
 type reader struct {
-	raw   syscall.RawConn
 	size  int // of a slot's buffer
 	msgs  [readSlots]mmsghdr
 	iovs  [readSlots]unix.Iovec
@@ -39,10 +38,12 @@ type reader struct {
 	oobs  [readSlots][oobSize]byte
 	bufs  []byte
 
-	n, i   int           // msgs[i:n] are not handed out yet
-	rest   bulk.Datagram // what is left of the message before, joined datagrams
-	step   int           // of this size each
-	errno  syscall.Errno
+	n, i  int           // msgs[i:n] are not handed out yet
+	rest  bulk.Datagram // what is left of the message before, joined datagrams
+	step  int           // of this size each
+	errno syscall.Errno
+
+	raw    syscall.RawConn // of a relay's socket; see UDPClient for the other
 	recvFD func(fd uintptr) bool
 }
 
@@ -56,32 +57,28 @@ type sender struct {
 
 // prepare sets the socket's options. What this kernel does not know we do
 // without.
-func (u *UDP) prepare(raw syscall.RawConn, client bool) {
-	r := &u.reader
-	r.size = maxDatagram
-	_ = raw.Control(func(f uintptr) { // fails only if the socket is closed
-		fd := int(f)
-		for _, o := range []int{unix.SO_RCVBUFFORCE, unix.SO_SNDBUFFORCE} {
-			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, o, udpBuffer) // for root alone
-		}
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
-		if u.ipv6 {
-			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
-		}
-		if client {
-			if unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil {
-				r.size = groSlot
-			}
-		} else {
-			u.askLocal(fd)
-		}
-		_, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
+func (u *UDP) prepare(raw syscall.RawConn) {
+	_ = raw.Control(func(fd uintptr) { // fails only if the socket is closed
+		u.options(int(fd))
+		u.askLocal(int(fd))
+		_, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT)
 		u.sender.segment.Store(err == nil)
 	})
-	r.raw = raw
-	r.bufs = make([]byte, readSlots*r.size)
-	r.recvFD = r.recv
+	u.reader.raw = raw
+	u.reader.recvFD = u.reader.recv
+	u.reader.init(maxDatagram)
+}
+
+// options sets what relays and clients have in common.
+func (u *UDP) options(fd int) {
+	for _, o := range []int{unix.SO_RCVBUFFORCE, unix.SO_SNDBUFFORCE} {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, o, udpBuffer) // for root alone
+	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+	if u.ipv6 {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
+	}
 }
 
 // askLocal has the kernel tell which of our addresses a datagram came to.
@@ -96,11 +93,29 @@ func (u *UDP) askLocal(fd int) {
 // ReadBatch is that of a bulk.PacketConn.
 func (u *UDP) ReadBatch(into []bulk.Datagram) (int, error) {
 	r := &u.reader
-	if r.i == r.n && len(r.rest.Data) == 0 {
-		if err := r.fill(); err != nil {
+	if r.empty() {
+		r.reset()
+		if err := r.raw.Read(r.recvFD); err != nil {
 			return 0, err
 		}
+		if r.errno != 0 {
+			return 0, r.errno
+		}
 	}
+	return r.take(into), nil
+}
+
+// init makes the buffers, for messages of at most size bytes.
+func (r *reader) init(size int) {
+	r.size = size
+	r.bufs = make([]byte, readSlots*size)
+}
+
+// empty tells whether all that was read has been handed out.
+func (r *reader) empty() bool { return r.i == r.n && len(r.rest.Data) == 0 }
+
+// take hands out datagrams that were read.
+func (r *reader) take(into []bulk.Datagram) int {
 	n := 0
 	for n < len(into) {
 		if len(r.rest.Data) == 0 {
@@ -119,11 +134,11 @@ func (u *UDP) ReadBatch(into []bulk.Datagram) (int, error) {
 		r.rest.Data = r.rest.Data[k:]
 		n++
 	}
-	return n, nil
+	return n
 }
 
-// fill waits for messages.
-func (r *reader) fill() error {
+// reset prepares for the next recv.
+func (r *reader) reset() {
 	r.n, r.i, r.errno = 0, 0, 0
 	for i := range r.msgs {
 		r.iovs[i].Base = &r.bufs[i*r.size]
@@ -136,13 +151,6 @@ func (r *reader) fill() error {
 		h.Control = &r.oobs[i][0]
 		h.SetControllen(oobSize)
 	}
-	if err := r.raw.Read(r.recvFD); err != nil {
-		return err
-	}
-	if r.errno != 0 {
-		return r.errno
-	}
-	return nil
 }
 
 // recv is one recvmmsg; false waits for the socket to become readable.

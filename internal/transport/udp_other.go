@@ -3,6 +3,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -39,7 +40,16 @@ func (r *reader) read(conn *net.UDPConn, into []bulk.Datagram) (int, error) {
 
 type sender struct{}
 
-func (u *UDP) prepare(raw syscall.RawConn, _ bool) {
+// UDPClient is a client's UDP socket.
+type UDPClient = UDP
+
+// DialUDP opens a client's socket for packets to a relay.
+func DialUDP(ctx context.Context, relay netip.AddrPort) (*UDPClient, error) {
+	u, _, err := openUDP(ctx, familyOf(relay), ":0")
+	return u, err
+}
+
+func (u *UDP) prepare(raw syscall.RawConn) {
 	_ = raw.Control(func(fd uintptr) { dontFragment(fd, u.ipv6) }) // fails only if the socket is closed
 }
 

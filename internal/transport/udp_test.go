@@ -168,7 +168,7 @@ func TestUDPBurst(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	to := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), client.Port())
+	to := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), client.LocalAddr().Port())
 	const size, count, last = 1300, 40, 77
 	if err := relay.Send(numbers[:size*count+last], size, bulk.Path{Remote: to}); err != nil {
 		t.Fatal(err)
