@@ -71,8 +71,11 @@ func (s *scheduler) owes(w *worker, p *piece) int64 {
 func (s *scheduler) take(now time.Duration, w *worker) span.Span {
 	want := s.pieceSize(now, w)
 	first := s.firstFree(w)
-	if first.Len() == 0 {
-		return first
+	if first.Len() == 0 || !s.mayQueue(w, first.Start) {
+		return span.Span{}
+	}
+	if first.Start+minPiece <= s.frontier {
+		first.End = min(first.End, s.frontier) // what the relay has is not to wait for what it has not
 	}
 	if first.Start >= s.frontier && w.path != PathUDP {
 		want = min(want, firstPiece) // it comes at the origin's pace: spread it
@@ -82,6 +85,31 @@ func (s *scheduler) take(now time.Duration, w *worker) span.Span {
 	}
 	s.free.Remove(first)
 	return first
+}
+
+// mayQueue tells whether the worker may ask for the byte at off now. Answers come
+// in the order of requests, so one that waits for the origin holds up those behind
+// it: such a request stands alone on its connection, and one connection of a path is
+// kept from waiting.
+func (s *scheduler) mayQueue(w *worker, off int64) bool {
+	if w.path == PathUDP {
+		return true // there they come in any order
+	}
+	all, waiting := 0, 0
+	for _, o := range s.workers {
+		if o.path != w.path || o.retiring {
+			continue
+		}
+		all++
+		if len(o.pieces) > 0 && o.pieces[len(o.pieces)-1].Start >= s.frontier {
+			waiting++
+		}
+	}
+	if off >= s.frontier {
+		return len(w.pieces) == 0 && waiting < max(1, all-1)
+	}
+	stuck := len(w.pieces) > 0 && w.pieces[len(w.pieces)-1].Start >= s.frontier
+	return !stuck || all == 1
 }
 
 // firstFree returns the first free run that the worker may ask for. The relay

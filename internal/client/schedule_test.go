@@ -423,3 +423,40 @@ func TestDuplicatesHaveABudget(t *testing.T) {
 	}
 	m.checkBytes(t)
 }
+
+// What the relay has is asked for at once, though others wait for the origin.
+func TestNothingWaitsBehindTheOrigin(t *testing.T) {
+	const has = 2 << 20
+	s := newScheduler(4<<20, func(sp span.Span) []span.Span { return []span.Span{sp} })
+	s.grow(has, 4<<20, nil)
+	var workers []*worker
+	for range 4 {
+		workers = append(workers, s.join(0, PathTCP, time.Millisecond))
+	}
+	lost := s.assign(0, workers[0])
+	for busy := true; busy; { // everybody takes what there is
+		busy = false
+		for _, w := range workers[1:] {
+			busy = s.assign(0, w) != nil || busy
+		}
+	}
+	for _, w := range workers[1:] { // the relay has answered what it could
+		for len(w.pieces) > 0 && w.pieces[0].Start < has {
+			p := w.pieces[0]
+			s.arrived(0, w, p.Start, int(p.Len()))
+			s.finished(w)
+		}
+		for s.assign(0, w) != nil {
+		}
+	}
+	s.leave(workers[0]) // its connection broke, and what it was asked for is free again
+	for _, w := range workers[1:] {
+		if p := s.assign(0, w); p != nil && p.Start == lost.Start {
+			if w.pieces[0].Start >= has {
+				t.Errorf("it stands behind %v, for which the relay waits", w.pieces[0].Span)
+			}
+			return
+		}
+	}
+	t.Error("nobody asks for what the relay has")
+}

@@ -134,7 +134,7 @@ func (p *udpPath) once(t job.Ticket, e *engine) error {
 	}
 	p.alive.Store(c)
 	defer p.alive.Store(nil)
-	defer c.conn.Close()
+	defer func() { _ = c.conn.Close() }() // run has returned what matters
 	return c.run(ctx)
 }
 
@@ -166,10 +166,6 @@ func (p *udpPath) hangUp() {
 	default:
 	}
 }
-
-// letGo gives what was asked for over UDP to the other paths, while UDP has not
-// answered. Should it come after all, it is taken.
-func (p *udpPath) letGo(e *engine) { e.dropPath(PathUDP) }
 
 // maxFirst is how many ranges fit into the first packet with ease.
 const maxFirst = 8
