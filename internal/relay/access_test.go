@@ -2,6 +2,7 @@ package relay
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,7 @@ func (w *world) wantVerdict(want Verdict, id job.ID, token string, addr netip.Ad
 }
 
 func TestAuthorize(t *testing.T) {
+	t.Parallel()
 	_, o := small(t)
 	w := newWorld(t)
 	mine := w.submit(alice, get(o.URL("")), home)
@@ -73,6 +75,7 @@ func TestAuthorize(t *testing.T) {
 
 // TestAuthorizeCostsTheSame counts the look-ups of each kind of refusal.
 func TestAuthorizeCostsTheSame(t *testing.T) {
+	t.Parallel()
 	_, o := small(t)
 	c := new(countingStore)
 	w := newWorld(t, withStore(c.wrap))
@@ -109,6 +112,7 @@ func TestAuthorizeCostsTheSame(t *testing.T) {
 }
 
 func TestGrantsExpire(t *testing.T) {
+	t.Parallel()
 	_, o := small(t)
 	w := newWorld(t)
 	ticket := w.submit(alice, job.Request{URL: o.URL(""), Retain: 3600})
@@ -137,6 +141,7 @@ func TestGrantsExpire(t *testing.T) {
 }
 
 func TestExtendProlongsGrants(t *testing.T) {
+	t.Parallel()
 	_, o := small(t)
 	w := newWorld(t)
 	ticket := w.submit(alice, job.Request{URL: o.URL(""), Retain: 60}, home)
@@ -157,6 +162,7 @@ func TestExtendProlongsGrants(t *testing.T) {
 }
 
 func TestRenew(t *testing.T) {
+	t.Parallel()
 	_, o := small(t)
 	w := newWorld(t)
 	ticket := w.submit(alice, get(o.URL("")), home)
@@ -180,6 +186,7 @@ func TestRenew(t *testing.T) {
 // TestRenewInUse renews the ticket of a job whose time is over while somebody
 // still reads it, whether the cleaner has come by or not.
 func TestRenewInUse(t *testing.T) {
+	t.Parallel()
 	_, o := small(t)
 	for name, swept := range map[string]bool{"swept": true, "not yet swept": false} {
 		t.Run(name, func(t *testing.T) {
@@ -201,6 +208,7 @@ func TestRenewInUse(t *testing.T) {
 }
 
 func TestAllowRefuses(t *testing.T) {
+	t.Parallel()
 	_, o := small(t)
 	w := newWorld(t)
 	id := w.submit(alice, job.Request{URL: o.URL(""), Retain: 10}).Job
@@ -224,6 +232,7 @@ func TestAllowRefuses(t *testing.T) {
 
 // TestZones checks that an address means the same with and without a zone.
 func TestZones(t *testing.T) {
+	t.Parallel()
 	_, o := small(t)
 	w := newWorld(t)
 	ticket := w.submit(alice, get(o.URL("")), netip.MustParseAddr("fe80::1%eth0"))
@@ -235,6 +244,7 @@ func TestZones(t *testing.T) {
 // TestRemovalShutsTheDoor checks that what was granted a moment ago is refused
 // as soon as its job is removed, expired or evicted.
 func TestRemovalShutsTheDoor(t *testing.T) {
+	t.Parallel()
 	_, o := small(t)
 	for name, end := range map[string]func(w *world, id job.ID){
 		"removed": func(w *world, id job.ID) { _ = w.Remove(w.ctx(), alice, id) },
@@ -264,6 +274,7 @@ func TestRemovalShutsTheDoor(t *testing.T) {
 // TestClockSetBack checks that a verdict is not believed for longer than it
 // should be when the clock is set back.
 func TestClockSetBack(t *testing.T) {
+	t.Parallel()
 	_, o := small(t)
 	w := newWorld(t)
 	ticket := w.submit(alice, get(o.URL("")), home)
@@ -277,6 +288,7 @@ func TestClockSetBack(t *testing.T) {
 }
 
 func TestAuthCacheIsBounded(t *testing.T) {
+	t.Parallel()
 	var c authCache
 	now := time.Unix(0, 0)
 	for i := range 3 * maxAuth {
@@ -288,6 +300,7 @@ func TestAuthCacheIsBounded(t *testing.T) {
 }
 
 func TestOwnersAreApart(t *testing.T) {
+	t.Parallel()
 	_, o := small(t)
 	w := newWorld(t)
 	ticket := w.submit(alice, get(o.URL("")))
@@ -317,5 +330,57 @@ func TestOwnersAreApart(t *testing.T) {
 	}
 	if _, err := w.Status(w.ctx(), alice, id); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAdmit judges somebody who has shown only that a token's hash is known.
+func TestAdmit(t *testing.T) {
+	t.Parallel()
+	_, o := small(t)
+	var given []Token
+	w := newWorld(t, with(func(c *Config) { c.Issued = func(k Token) { given = append(given, k) } }))
+	mine := w.submit(alice, get(o.URL("")), home)
+	theirs := w.submit(bob, get(o.URL("")), home)
+	w.finish(alice, mine.Job, job.Ready)
+	if _, err := w.Renew(w.ctx(), alice, mine.Job); err != nil {
+		t.Fatal(err)
+	}
+	if len(given) != 3 || given[0] != (Token{Job: mine.Job, Hash: access.Hash(mine.Token), Expires: mine.Expires}) {
+		t.Fatalf("told of %+v", given)
+	}
+	all, err := w.Tokens(w.ctx())
+	if err != nil || len(all) != 3 {
+		t.Fatalf("%d tokens count, %v", len(all), err)
+	}
+	for _, k := range given {
+		if !slices.Contains(all, k) {
+			t.Errorf("%+v does not count", k)
+		}
+	}
+	for name, tt := range map[string]struct {
+		id   job.ID
+		hash [32]byte
+		addr netip.Addr
+		want Verdict
+	}{
+		"both good":           {mine.Job, access.Hash(mine.Token), home, Granted},
+		"another address":     {mine.Job, access.Hash(mine.Token), other, UnknownAddress},
+		"another job's token": {mine.Job, access.Hash(theirs.Token), home, Refused},
+		"no token's hash":     {mine.Job, access.Hash("x"), home, Refused},
+		"zeros":               {mine.Job, [32]byte{}, home, Refused},
+		"zeros, no job":       {"", [32]byte{}, home, Refused},
+	} {
+		if got := w.Admit(w.ctx(), tt.id, tt.hash, tt.addr); got != tt.want {
+			t.Errorf("%s: the verdict is %d, want %d", name, got, tt.want)
+		}
+	}
+	if err := w.Remove(w.ctx(), alice, mine.Job); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.Admit(w.ctx(), mine.Job, given[0].Hash, home); got != Refused {
+		t.Errorf("after its job is removed the verdict is %d", got)
+	}
+	if all, err := w.Tokens(w.ctx()); err != nil || len(all) != 1 || all[0].Job != theirs.Job {
+		t.Errorf("then %+v count, %v", all, err)
 	}
 }

@@ -29,6 +29,7 @@ func (w *world) objects() []job.Object {
 }
 
 func TestRetention(t *testing.T) {
+	t.Parallel()
 	f, o := small(t)
 	w := newWorld(t)
 	ticket := w.submit(alice, job.Request{URL: o.URL(""), Retain: 100})
@@ -58,6 +59,7 @@ func TestRetention(t *testing.T) {
 }
 
 func TestExtend(t *testing.T) {
+	t.Parallel()
 	f, o := small(t)
 	w := newWorld(t)
 	id := w.submit(alice, job.Request{URL: o.URL(""), Retain: 100}).Job
@@ -85,6 +87,7 @@ func TestExtend(t *testing.T) {
 
 // TestCleanerSparesWhatIsRead lets a job's time run out while it is read.
 func TestCleanerSparesWhatIsRead(t *testing.T) {
+	t.Parallel()
 	f, o := small(t)
 	w := newWorld(t)
 	id := w.submit(alice, job.Request{URL: o.URL(""), Retain: 100}).Job
@@ -110,6 +113,7 @@ func TestCleanerSparesWhatIsRead(t *testing.T) {
 }
 
 func TestCleanerSparesWhatIsFetched(t *testing.T) {
+	t.Parallel()
 	f := origintest.File{Size: 2 * mib, Seed: 1}
 	o := origintest.New(t, f)
 	h := hold(realFetcher(t), mib)
@@ -128,6 +132,7 @@ func TestCleanerSparesWhatIsFetched(t *testing.T) {
 // TestCleanerSparesNewObjects sweeps between the moment at which an object is
 // recorded and that at which the first job points at it.
 func TestCleanerSparesNewObjects(t *testing.T) {
+	t.Parallel()
 	f := origintest.File{Size: mib + 1, Seed: 1}
 	o := origintest.New(t, f)
 	var w *world
@@ -146,6 +151,7 @@ func TestCleanerSparesNewObjects(t *testing.T) {
 }
 
 func TestSharedObjectLastsAsLongAsTheLongest(t *testing.T) {
+	t.Parallel()
 	f, o := small(t)
 	w := newWorld(t)
 	first := w.submit(alice, job.Request{URL: o.URL(""), Retain: 10}).Job
@@ -163,6 +169,7 @@ func TestSharedObjectLastsAsLongAsTheLongest(t *testing.T) {
 // TestRemoveWhileRead removes a finished job: who reads it goes on, nobody else
 // can begin, and its room comes back in the end.
 func TestRemoveWhileRead(t *testing.T) {
+	t.Parallel()
 	f, o := small(t)
 	w := newWorld(t)
 	id := w.bring(alice, get(o.URL(""))).Job.ID
@@ -188,6 +195,7 @@ func TestRemoveWhileRead(t *testing.T) {
 }
 
 func TestIdleBodiesAreClosed(t *testing.T) {
+	t.Parallel()
 	f, o := small(t)
 	w := newWorld(t)
 	id := w.bring(alice, get(o.URL(""))).Job.ID
@@ -223,6 +231,7 @@ func TestIdleBodiesAreClosed(t *testing.T) {
 // TestIdleBodyLosesItsSums has the list of sums cut short while the body is
 // closed: nobody believes then that all of it is known to be good.
 func TestIdleBodyLosesItsSums(t *testing.T) {
+	t.Parallel()
 	f := origintest.File{Size: 3 * mib, Seed: 1, ETag: `"v1"`}
 	o := origintest.New(t, f)
 	w := newWorld(t)
@@ -243,6 +252,7 @@ func TestIdleBodyLosesItsSums(t *testing.T) {
 // TestStoreRefusesAState has the database fail at the worst moment: who waits
 // is told the outcome all the same, and it is written down later.
 func TestStoreRefusesAState(t *testing.T) {
+	t.Parallel()
 	f := origintest.File{Size: 2 * mib, Seed: 1, User: "u", Password: "p"}
 	o := origintest.New(t, f)
 	h := hold(realFetcher(t), mib)

@@ -14,6 +14,7 @@ import (
 // TestCloseEndsEverybody closes a relay under watchers and readers in every kind
 // of wait.
 func TestCloseEndsEverybody(t *testing.T) {
+	t.Parallel()
 	w, _, o, id := midFetch(t, fourChunks)
 	b := w.body(alice, id)
 	asking := make(chan struct{})
@@ -56,6 +57,7 @@ func (s silent) Fetch(ctx context.Context, _ *job.Request, _ *origin.Prior, _ or
 // TestAfterClose asks a closed relay for everything: nothing hangs, and the
 // answer says that it is worth trying again.
 func TestAfterClose(t *testing.T) {
+	t.Parallel()
 	f, o := small(t)
 	w := newWorld(t)
 	id := w.bring(alice, get(o.URL(""))).Job.ID
@@ -85,6 +87,7 @@ func TestAfterClose(t *testing.T) {
 // TestOpenWhileClosing opens a body when the relay has closed but its store has
 // not: the body must not be left open, with nobody to end its readers.
 func TestOpenWhileClosing(t *testing.T) {
+	t.Parallel()
 	_, o := small(t)
 	w := newWorld(t)
 	id := w.bring(alice, get(o.URL(""))).Job.ID
@@ -98,6 +101,7 @@ func TestOpenWhileClosing(t *testing.T) {
 }
 
 func TestWaitersMayLeave(t *testing.T) {
+	t.Parallel()
 	w, _, _, id := midFetch(t, fourChunks)
 	b := w.body(alice, id)
 	gone := errors.New("the client has hung up")
@@ -125,6 +129,7 @@ func TestWaitersMayLeave(t *testing.T) {
 }
 
 func TestNewNeedsItsParts(t *testing.T) {
+	t.Parallel()
 	if _, err := New(t.Context(), Config{}); err == nil {
 		t.Error("a relay without a store")
 	}
@@ -132,6 +137,7 @@ func TestNewNeedsItsParts(t *testing.T) {
 
 // TestRecoverFails starts on a store that is closed already.
 func TestRecoverFails(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cfg := w.cfg
 	w.close()

@@ -54,6 +54,7 @@ func hashing(size int64) (*hasher, *live) {
 // TestHasherSumsEveryChunk has the last byte of a file arrive at any moment of
 // the hasher's step: when the whole is hashed, each chunk is as well.
 func TestHasherSumsEveryChunk(t *testing.T) {
+	t.Parallel()
 	for round := range 500 {
 		h, lv := hashing(1)
 		h.buf = make([]byte, 1)
@@ -80,6 +81,7 @@ func TestHasherSumsEveryChunk(t *testing.T) {
 
 // TestHasherInAnyOrder writes chunks from the back to the front.
 func TestHasherInAnyOrder(t *testing.T) {
+	t.Parallel()
 	const size = 3*mib + 10
 	whole := make([]byte, size)
 	for i := range whole {
@@ -105,6 +107,7 @@ func TestHasherInAnyOrder(t *testing.T) {
 }
 
 func TestHasherEndsWithTheBody(t *testing.T) {
+	t.Parallel()
 	h, lv := hashing(10)
 	lv.body.Abort(errBroken)
 	h.run(t.Context())
@@ -114,6 +117,7 @@ func TestHasherEndsWithTheBody(t *testing.T) {
 }
 
 func TestMeter(t *testing.T) {
+	t.Parallel()
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var m meter
 	if got := m.rate(start); got != 0 {

@@ -13,6 +13,7 @@ import (
 // TestDiskFull keeps bodies on a file system of 1 MiB. A file that does not fit
 // fails its own job, whether it tells its length or not, and others go on.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "tiny")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)

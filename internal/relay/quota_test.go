@@ -39,6 +39,7 @@ func (w *world) wantUsed(most int64) {
 }
 
 func TestQuotaEvictsTheLeastRecentlyUsed(t *testing.T) {
+	t.Parallel()
 	files, o := many(t, 5, mib)
 	w := newWorld(t, quota(3*mib+slack))
 	var ids []job.ID
@@ -66,6 +67,7 @@ func TestQuotaEvictsTheLeastRecentlyUsed(t *testing.T) {
 }
 
 func TestQuotaSparesWhatIsRead(t *testing.T) {
+	t.Parallel()
 	files, o := many(t, 3, mib)
 	w := newWorld(t, quota(2*mib+slack))
 	a := w.bring(alice, get(o.URL("/0"))).Job.ID
@@ -88,6 +90,7 @@ func TestQuotaSparesWhatIsRead(t *testing.T) {
 }
 
 func TestLargerThanTheQuota(t *testing.T) {
+	t.Parallel()
 	files, o := many(t, 1, mib)
 	big := origintest.File{Path: "/big", Size: 5 * mib}
 	o.Add(big)
@@ -107,6 +110,7 @@ func TestLargerThanTheQuota(t *testing.T) {
 // TestNothingIsEvictedInVain asks for room that can't be made because most of
 // the bodies are read.
 func TestNothingIsEvictedInVain(t *testing.T) {
+	t.Parallel()
 	files, o := many(t, 2, mib)
 	o.Add(origintest.File{Path: "/big", Size: 3 * mib})
 	w := newWorld(t, quota(3*mib+slack))
@@ -121,6 +125,7 @@ func TestNothingIsEvictedInVain(t *testing.T) {
 // TestUnknownLengthMeetsTheQuota fetches bodies that do not say how long they
 // will be: they evict what they need, end at the quota and leave nothing.
 func TestUnknownLengthMeetsTheQuota(t *testing.T) {
+	t.Parallel()
 	files, o := many(t, 2, mib)
 	o.Add(
 		origintest.File{Path: "/fits", Size: 3 * mib, Faults: []origintest.Fault{origintest.NoLength()}},
@@ -148,6 +153,7 @@ func TestUnknownLengthMeetsTheQuota(t *testing.T) {
 // TestTinyQuota has a body of unknown length that is smaller than the steps in
 // which room is made.
 func TestTinyQuota(t *testing.T) {
+	t.Parallel()
 	o := origintest.New(t, origintest.File{Size: 20_000, Faults: []origintest.Fault{origintest.NoLength()}})
 	w := newWorld(t, quota(100_000))
 	w.bring(alice, get(o.URL("")))
@@ -156,6 +162,7 @@ func TestTinyQuota(t *testing.T) {
 // TestRoomIsGivenOnce starts fetches that together do not fit, and holds them
 // before they have written what was promised to them.
 func TestRoomIsGivenOnce(t *testing.T) {
+	t.Parallel()
 	begun := make(chan struct{}, 8)
 	end := make(chan struct{})
 	s := &scripted{fetch: func(ctx context.Context, _ *job.Request, _ *origin.Prior, sink origin.Sink) (origin.Result, error) {
@@ -189,6 +196,7 @@ func TestRoomIsGivenOnce(t *testing.T) {
 
 // TestFailedPartsAreEvicted makes room by giving up what a failed fetch left.
 func TestFailedPartsAreEvicted(t *testing.T) {
+	t.Parallel()
 	files, o := many(t, 1, 3*mib)
 	o.Add(origintest.File{Path: "/half", Size: 3 * mib, Seed: 9, ETag: `"h"`, Faults: []origintest.Fault{
 		origintest.Close(2 * mib), origintest.From(2, origintest.Status(404)),
@@ -207,6 +215,7 @@ func TestFailedPartsAreEvicted(t *testing.T) {
 }
 
 func TestLargestFile(t *testing.T) {
+	t.Parallel()
 	o := origintest.New(t,
 		origintest.File{Path: "/big", Size: 3 * mib},
 		origintest.File{Path: "/endless", Size: 1, Faults: []origintest.Fault{origintest.Endless()}},
@@ -226,6 +235,7 @@ func TestLargestFile(t *testing.T) {
 // TestDiskFails has the disk refuse to keep what was written: the job fails
 // with a hint, nothing is left of it, and the next one is not touched.
 func TestDiskFails(t *testing.T) {
+	t.Parallel()
 	files, o := many(t, 2, 2*mib)
 	d := new(disk)
 	w := newWorld(t, withDisk(d))
@@ -244,6 +254,7 @@ func TestDiskFails(t *testing.T) {
 
 // TestHasherCannotRead has the disk fail to give back what was just written.
 func TestHasherCannotRead(t *testing.T) {
+	t.Parallel()
 	_, o := many(t, 1, 2*mib)
 	d := new(disk)
 	d.onRead = func(string, int64) error { return syscall.EIO }
@@ -253,6 +264,7 @@ func TestHasherCannotRead(t *testing.T) {
 }
 
 func TestEvictionRefuses(t *testing.T) {
+	t.Parallel()
 	_, o := many(t, 1, mib)
 	h := hold(realFetcher(t), 100)
 	w := newWorld(t, with(func(c *Config) { c.Fetcher = h }))

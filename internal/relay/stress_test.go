@@ -18,6 +18,7 @@ import (
 // TestManyReadersAndWatchers has a crowd follow one growing file, each reading
 // in an order of its own.
 func TestManyReadersAndWatchers(t *testing.T) {
+	t.Parallel()
 	f := origintest.File{Size: 4*mib + 321, Seed: 1, ETag: `"v1"`, Faults: []origintest.Fault{origintest.Slow(16 << 20)}}
 	o := origintest.New(t, f)
 	w := newWorld(t)
@@ -62,6 +63,7 @@ func TestManyReadersAndWatchers(t *testing.T) {
 // room and an origin whose files change and whose connections break. Whatever
 // a reader gets to the end of must be a file that the origin has had.
 func TestStress(t *testing.T) {
+	t.Parallel()
 	const files, users, steps = 4, 6, 40
 	good := map[string]bool{}
 	var all []origintest.File

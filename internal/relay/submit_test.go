@@ -15,6 +15,7 @@ import (
 )
 
 func TestSubmitBringsTheFile(t *testing.T) {
+	t.Parallel()
 	modified := time.Date(2025, 5, 6, 7, 8, 9, 0, time.UTC)
 	f := origintest.File{
 		Path: "/dir/big.iso", Size: 3*mib + 17, Seed: 1, ETag: `"v1"`, LastModified: modified, ContentType: "application/x-iso9660-image",
@@ -53,6 +54,7 @@ func TestSubmitBringsTheFile(t *testing.T) {
 }
 
 func TestEmptyFile(t *testing.T) {
+	t.Parallel()
 	f := origintest.File{Data: []byte{}}
 	o := origintest.New(t, f)
 	w := newWorld(t)
@@ -64,6 +66,7 @@ func TestEmptyFile(t *testing.T) {
 }
 
 func TestUnknownLength(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		fault    origintest.Fault
 		verified bool
@@ -103,6 +106,7 @@ func TestUnknownLength(t *testing.T) {
 // TestCutThrough holds the origin in the middle of the third chunk: what has
 // come is read and its sums are told long before the rest.
 func TestCutThrough(t *testing.T) {
+	t.Parallel()
 	f := origintest.File{Size: 4 * mib, Seed: 3, ETag: `"v1"`}
 	o := origintest.New(t, f)
 	h := hold(realFetcher(t), 2*mib+mib/2)
@@ -116,6 +120,12 @@ func TestCutThrough(t *testing.T) {
 			t.Fatal(err)
 		}
 		at += n
+	}
+	if n, err := b.ReadNow(buf[:10], 3*mib); n != 0 || err != nil {
+		t.Errorf("where nothing is yet %d bytes are read, %v", n, err)
+	}
+	if n, err := b.ReadNow(buf[:10], mib); n != 10 || err != nil {
+		t.Errorf("where all is %d bytes are read, %v", n, err)
 	}
 	ctx, cancel := context.WithCancel(w.ctx())
 	defer cancel()
@@ -139,6 +149,7 @@ func TestCutThrough(t *testing.T) {
 }
 
 func TestOriginFailure(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		file   origintest.File
 		code   job.Code
@@ -173,6 +184,7 @@ func TestOriginFailure(t *testing.T) {
 
 // TestReadersHearOfFailure has a reader and a watcher wait for bytes that never come.
 func TestReadersHearOfFailure(t *testing.T) {
+	t.Parallel()
 	f := origintest.File{Size: 3 * mib, Seed: 4, ETag: `"v1"`}
 	f.Faults = []origintest.Fault{origintest.Close(mib + 10), origintest.From(2, origintest.Status(410))}
 	o := origintest.New(t, f)
@@ -193,6 +205,7 @@ func TestReadersHearOfFailure(t *testing.T) {
 }
 
 func TestRefusedSubmissions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for name, tt := range map[string]struct {
 		req   job.Request
@@ -218,6 +231,7 @@ func TestRefusedSubmissions(t *testing.T) {
 }
 
 func TestRetentionWishes(t *testing.T) {
+	t.Parallel()
 	o := origintest.New(t, origintest.File{Size: 10})
 	w := newWorld(t, with(func(c *Config) { c.Retain = time.Hour }))
 	for seconds, want := range map[int64]time.Duration{0: time.Hour, 60: time.Minute, 1 << 60: maxRetain} {
@@ -229,6 +243,7 @@ func TestRetentionWishes(t *testing.T) {
 }
 
 func TestListAndInfo(t *testing.T) {
+	t.Parallel()
 	o := origintest.New(t, origintest.File{Path: "/a", Size: mib}, origintest.File{Path: "/b", Size: mib, Seed: 1, ETag: `"b"`})
 	w := newWorld(t, with(func(c *Config) { c.Quota = 100 * mib }))
 	first := w.bring(alice, get(o.URL("/a"))).Job.ID
@@ -252,6 +267,7 @@ func TestListAndInfo(t *testing.T) {
 }
 
 func TestQueue(t *testing.T) {
+	t.Parallel()
 	o := origintest.New(t, origintest.File{Path: "/a", Size: mib}, origintest.File{Path: "/b", Size: mib})
 	h := hold(realFetcher(t), 10)
 	w := newWorld(t, with(func(c *Config) { c.Fetcher, c.Fetches = h, 1 }))

@@ -43,6 +43,7 @@ func trickle(f origintest.File, tick time.Duration) *scripted {
 // TestCheckpoints kills a relay whose fetch has never come to a stop: what is
 // older than a checkpoint is not fetched again.
 func TestCheckpoints(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := fourChunks
 		s := trickle(f, 3*checkpoint/2)
@@ -64,6 +65,7 @@ func TestCheckpoints(t *testing.T) {
 
 // TestProgress counts the statuses that tell of nothing but arriving bytes.
 func TestProgress(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := trickle(fourChunks, time.Second)
 		w := virtual(t, with(func(c *Config) { c.Fetcher = s }))
@@ -85,6 +87,7 @@ func TestProgress(t *testing.T) {
 
 // TestRun lets the cleaner run by itself: each job is seen to in its time.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := virtual(t, with(func(c *Config) { c.Fetcher = &scripted{fetch: deliver(fourChunks)} }))
 		defer w.close()
@@ -118,6 +121,7 @@ func TestRun(t *testing.T) {
 // TestRevalidationTakesTooLong has the origin say nothing when it is asked
 // whether its file still stands: what the relay has is used.
 func TestRevalidationTakesTooLong(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &scripted{fetch: deliver(fourChunks), revalidate: func(ctx context.Context, _ *job.Request, _ *job.Object) (bool, error) {
 			<-ctx.Done()
