@@ -42,6 +42,7 @@ func TestReplayedFirstPacket(t *testing.T) {
 		rec := listenIn(w.net)
 		w.fetch(time.Minute)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		conns, bytes := w.job.opens, rec.to[relayAddr]
 		for _, d := range rec.sent {
 			w.net.arrive(relayAddr, d)
@@ -49,6 +50,7 @@ func TestReplayedFirstPacket(t *testing.T) {
 			w.net.arrive(relayAddr, d)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if w.job.opens != conns || rec.to[strangerAddr] > 0 || rec.to[relayAddr] != bytes {
 			t.Errorf("replayed packets made %d connections and drew %d bytes", w.job.opens-conns, rec.to[strangerAddr])
 		}
@@ -63,6 +65,7 @@ func TestReplayedFirstPacket(t *testing.T) {
 			w.net.arrive(relayAddr, d)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if n := rec.to[strangerAddr]; n > 600e3 {
 			t.Errorf("after a restart replayed packets drew %d bytes to a granted address", n)
 		}
@@ -88,6 +91,7 @@ func TestReplayFromStrangersAfterRestart(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if n := rec.to[strangerAddr]; n > budgetFactor*came || n > 2000 {
 			t.Errorf("%d bytes went to an address that is not granted, for %d that came from it", n, came)
 		}
@@ -190,6 +194,7 @@ func TestGarbageFlood(t *testing.T) {
 		flood()
 		took, _ := w.fetch(time.Minute)
 		stop.Store(true)
+		synctest.Wait()
 		if took > time.Second {
 			t.Errorf("under a flood it took %v", took)
 		}

@@ -66,6 +66,13 @@ func (n *network) change(f func()) {
 	f()
 }
 
+// lanes returns both directions as they are now.
+func (n *network) lanes() (down, up lane) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.down, n.up
+}
+
 func (n *network) listen(addr netip.AddrPort) *simConn {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -74,7 +81,7 @@ func (n *network) listen(addr netip.AddrPort) *simConn {
 	return c
 }
 
-// hostOf finds who receives for an address behind the NAT.
+// inside finds who receives for an address behind the NAT.
 func (n *network) inside(addr netip.AddrPort) netip.AddrPort {
 	for in, out := range n.nat {
 		if out == addr {
@@ -315,6 +322,13 @@ func (b *testBody) ReadAt(p []byte, off int64) (int, error) {
 	n := int(min(int64(len(p)), b.have-off))
 	fillPattern(p[:n], off)
 	return n, nil
+}
+
+// read is how often the body was read.
+func (b *testBody) read() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.reads
 }
 
 func (b *testBody) Wait(ctx context.Context, off int64) error {
