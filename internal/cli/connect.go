@@ -59,6 +59,7 @@ func (a *app) clientConfig(ssh sshdial.Config, state string, report progress.Rep
 	c := a.cfg.Client
 	cfg := client.Config{
 		Tunnel:      func(ctx context.Context) (net.Conn, error) { return sshdial.Dial(ctx, ssh) },
+		Moved:       func(ctx context.Context) error { return sshdial.StopMaster(ctx, ssh) },
 		Host:        resolver(ssh),
 		Reporter:    report,
 		Connections: c.Connections,

@@ -2,11 +2,8 @@ package client
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jumpget/jumpget/internal/job"
@@ -91,28 +88,4 @@ func (a *access) renew(ctx context.Context, refused string) error {
 // waitTicket returns the ticket once there is one.
 func (d *download) waitTicket(ctx context.Context) (job.Ticket, error) {
 	return d.ticket.wait(ctx, anything)
-}
-
-// ownAddressWait bounds the look-up of the relay's name; a cold ssh, which does
-// the same, takes longer.
-const ownAddressWait = 250 * time.Millisecond
-
-// ownAddress is the address that this machine would use towards the relay, which
-// is also what the relay sees unless the network translates it. Nothing is sent.
-func (c *Client) ownAddress(ctx context.Context) netip.Addr {
-	host, err := c.host()
-	if err != nil || host == "" {
-		return netip.Addr{}
-	}
-	d := net.Dialer{Timeout: ownAddressWait}
-	conn, err := d.DialContext(ctx, "udp"+strings.TrimPrefix(c.cfg.Network, "tcp"), net.JoinHostPort(host, strconv.Itoa(wire.DefaultPublicPort)))
-	if err != nil {
-		return netip.Addr{}
-	}
-	defer func() { _ = conn.Close() }() // nothing was written
-	at, _ := netip.ParseAddrPort(conn.LocalAddr().String())
-	if at.Addr().IsLoopback() || at.Addr().IsLinkLocalUnicast() {
-		return netip.Addr{} // it names another machine over there
-	}
-	return at.Addr().Unmap()
 }

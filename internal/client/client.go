@@ -5,8 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -30,6 +32,10 @@ type Config struct {
 	// Tunnel opens a byte stream to the relay's local API; sshdial's Dial.
 	// Required.
 	Tunnel func(ctx context.Context) (net.Conn, error)
+
+	// Moved is called when this machine's address has changed, before a new
+	// tunnel is opened: what old tunnels share is dead. nil: there is nothing to do.
+	Moved func(ctx context.Context) error
 
 	// Host returns the host name or address that ssh connects to, for
 	// endpoints that name none. nil: such endpoints are left out.
@@ -84,6 +90,9 @@ type Client struct {
 	limit  *rate.Limiter // nil: none
 	memory memory
 	stop   context.CancelCauseFunc // ends the tunnel
+
+	own     func(context.Context) netip.Addr // ownAddress, but for tests
+	relayAt atomic.Pointer[string] // the relay's address and a port; nil: not looked up yet
 	host   func() (string, error)  // cfg.Host, asked once
 }
 
@@ -110,6 +119,7 @@ func New(cfg Config) (*Client, error) {
 		memory: memory{dir: cfg.StateDir, relay: cfg.Relay},
 		stop:   stop,
 	}
+	c.own = c.ownAddress
 	c.host = sync.OnceValues(func() (string, error) {
 		if cfg.Host == nil {
 			return "", nil

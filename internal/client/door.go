@@ -130,6 +130,16 @@ func (o *door) replace(w *worker) {
 	}
 }
 
+// reconnect closes every connection; their slots make new ones at once.
+func (o *door) reconnect() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for s, c := range o.conns {
+		s.replaced.Store(true)
+		_ = c.Close() // it leads nowhere
+	}
+}
+
 // open is the number of connections that stand.
 func (o *door) open() int {
 	o.mu.Lock()

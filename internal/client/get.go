@@ -55,6 +55,7 @@ type download struct {
 	current *engine // nil until the object is known
 	pump    *pump   // nil without Request.Stdout
 	wrong   *mismatches
+	roaming roaming
 }
 
 // Get brings one file: it submits the request, fetches what is missing over
@@ -74,6 +75,7 @@ func (c *Client) Get(ctx context.Context, r Request) (*Result, error) {
 		events: make(chan event, 16), wrong: newMismatches(),
 	}
 	d.access = newAccess(d)
+	d.roaming.own = c.own
 	d.report = newReporter(d)
 	d.strike = strikes{limit: c.cfg.Tries, fail: fail}
 	res, err := d.get(ctx)
@@ -129,6 +131,9 @@ func (d *download) run(ctx context.Context) (*Result, error) {
 		case <-changed:
 		case <-ticker.C:
 			d.tick()
+			if addr, moved := d.roaming.look(ctx, time.Since(d.started)); moved {
+				d.moved(ctx, addr)
+			}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}

@@ -129,7 +129,7 @@ func (w *watcher) submission(ctx context.Context) wire.Submit {
 	r, _ := w.d.c.memory.load()
 	addr := r.Address
 	if !addr.IsValid() {
-		addr = w.d.c.ownAddress(ctx)
+		addr = w.d.c.own(ctx)
 	}
 	if addr.IsValid() {
 		s.Allow = append(s.Allow, addr)
