@@ -111,9 +111,10 @@ func FuzzPackets(f *testing.F) {
 	f.Add(sealCookie([]byte{typeCookie, 0, 0, 0, 7}, &key, make([]byte, ephemeralLen), [cookieLen]byte{3}))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		if h, ok := parseHello(p); ok {
-			if len(h.ephemeral()) != ephemeralLen || len(h.mac) != macLen || len(h.signed)+macLen != len(p) {
+			if len(h.ephemeral()) != ephemeralLen || len(h.mac) != macLen || len(h.signed)+macLen != len(p) || len(h.firsts)+2*macLen != len(p) {
 				t.Errorf("%+v", h)
 			}
+			h.authentic(&key)
 			if hs, err := newHandshake(&key, h.suite, h.head, false); err == nil {
 				if payload, err := hs.hear(h.msg1); err == nil {
 					var f fromClient

@@ -182,6 +182,9 @@ func TestGarbageFlood(t *testing.T) {
 						if len(rec.sent) > 0 {
 							p = append([]byte(nil), rec.sent[0].Data...)
 							p[rng.IntN(len(p)-macLen)] ^= 1
+							if end := len(p) - 2*macLen; rng.IntN(2) == 0 { // and a first MAC that fits
+								copy(p[end:], shortMAC(w.job.key.hello[:], p[:end]))
+							}
 						}
 					})
 				}

@@ -19,6 +19,7 @@ type KeyID [16]byte
 type Key struct {
 	ID     KeyID
 	psk    [32]byte
+	hello  [32]byte
 	cookie [32]byte
 }
 
@@ -27,6 +28,7 @@ func NewKey(tokenHash [sha256.Size]byte) Key {
 	var k Key
 	copy(k.ID[:], derive(tokenHash, "jumpget bulk 1 key id", len(k.ID)))
 	copy(k.psk[:], derive(tokenHash, "jumpget bulk 1 psk", len(k.psk)))
+	copy(k.hello[:], derive(tokenHash, "jumpget bulk 1 hello", len(k.hello)))
 	copy(k.cookie[:], derive(tokenHash, "jumpget bulk 1 cookie", len(k.cookie)))
 	return k
 }

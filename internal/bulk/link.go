@@ -84,12 +84,13 @@ func (l *link) init(c *Conn) error {
 	open := openFrame{largest: maxPacket, object: []byte(c.cfg.Object)}
 	payload := open.append(nil)
 	payload = c.wants.wire().append(payload)
-	if n := minHello - helloHead - ephemeralLen - tagLen - macLen - len(payload); n > 0 {
+	if n := minHello - helloHead - ephemeralLen - tagLen - 2*macLen - len(payload); n > 0 {
 		payload = append(payload, make([]byte, n)...)
 	}
 	if l.hello, err = l.hs.ask(slices.Clone(head), payload); err != nil {
 		return err
 	}
+	l.hello = append(l.hello, shortMAC(c.cfg.Key.hello[:], l.hello)...)
 	l.hello = append(l.hello, make([]byte, macLen)...)
 	if len(l.hello) > basePacket || len(open.object) > maxObjectID {
 		return errTooMany

@@ -45,8 +45,10 @@ type hello struct {
 	client uint32
 	head   []byte // the first 24 bytes
 	msg1   []byte // Noise message 1
-	mac    []byte
-	signed []byte // what the MAC is of
+	first  []byte // the first MAC, and what it is of
+	firsts []byte
+	mac    []byte // the cookie's, and what it is of
+	signed []byte
 }
 
 // ephemeral is the client's public key.
@@ -63,11 +65,14 @@ func parseHello(p []byte) (h hello, ok bool) {
 		return h, false
 	}
 	end := len(p) - macLen
+	firstEnd := end - macLen
 	h = hello{
 		suite:  suite(p[2]),
 		client: binary.BigEndian.Uint32(p[helloHead-clientIDLen:]),
 		head:   p[:helloHead],
-		msg1:   p[helloHead:end],
+		msg1:   p[helloHead:firstEnd],
+		first:  p[firstEnd:end],
+		firsts: p[:firstEnd],
 		mac:    p[end:],
 		signed: p[:end],
 	}
@@ -75,19 +80,25 @@ func parseHello(p []byte) (h hello, ok bool) {
 	return h, h.suite == suiteAES || h.suite == suiteChaCha
 }
 
-// sign puts the cookie's MAC into a HELLO.
+// authentic tells whether somebody with the key made a HELLO. It costs a
+// twentieth of opening it, so that a flood of bad ones does no harm.
+func (h *hello) authentic(key *Key) bool {
+	return subtle.ConstantTimeCompare(h.first, shortMAC(key.hello[:], h.firsts)) == 1
+}
+
+// signHello puts the cookie's MAC into a HELLO.
 func signHello(p []byte, cookie [cookieLen]byte) {
 	end := len(p) - macLen
-	copy(p[end:], cookieMAC(cookie, p[:end]))
+	copy(p[end:], shortMAC(cookie[:], p[:end]))
 }
 
 func (h *hello) signedWith(cookie [cookieLen]byte) bool {
-	return subtle.ConstantTimeCompare(h.mac, cookieMAC(cookie, h.signed)) == 1
+	return subtle.ConstantTimeCompare(h.mac, shortMAC(cookie[:], h.signed)) == 1
 }
 
-func cookieMAC(cookie [cookieLen]byte, signed []byte) []byte {
-	m := hmac.New(sha256.New, cookie[:])
-	m.Write(signed)
+func shortMAC(key, text []byte) []byte {
+	m := hmac.New(sha256.New, key)
+	m.Write(text)
 	return m.Sum(nil)[:macLen]
 }
 

@@ -213,6 +213,10 @@ func (s *Server) hello(d *Datagram, h *hello) {
 	if !ok {
 		return
 	}
+	key, until := job.Key()
+	if !h.authentic(&key) {
+		return
+	}
 	var mark [macLen]byte
 	copy(mark[:], h.ephemeral())
 	if known, old := s.known(h.keyID, mark); known {
@@ -221,7 +225,6 @@ func (s *Server) hello(d *Datagram, h *hello) {
 		}
 		return
 	}
-	key, until := job.Key()
 	hs, err := newHandshake(&key, h.suite, h.head, false)
 	if err != nil {
 		return

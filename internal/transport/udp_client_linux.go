@@ -42,7 +42,7 @@ func DialUDP(ctx context.Context, relay netip.AddrPort) (*UDPClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer u.Close()
+	defer func() { _ = u.Close() }() // the descriptor that is kept is another
 	c := &UDPClient{ipv6: u.ipv6, local: u.LocalAddr(), start: time.Now()}
 	var dupErr error
 	err = raw.Control(func(fd uintptr) {
@@ -109,7 +109,7 @@ func (c *UDPClient) poll() error {
 		timeout = &ts
 	}
 	fds := [2]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}, {Fd: int32(c.bell), Events: unix.POLLIN}}
-	if _, err := unix.Ppoll(fds[:], timeout, nil); err != nil && err != unix.EINTR { //nolint:errorlint // package unix returns bare numbers
+	if _, err := unix.Ppoll(fds[:], timeout, nil); err != nil && err != unix.EINTR {
 		return err
 	}
 	if fds[1].Revents != 0 {
@@ -155,7 +155,7 @@ func (c *UDPClient) Send(p []byte, size int, to bulk.Path) error {
 	sa := c.sockaddr(to.Remote)
 	for len(p) > 0 {
 		n := min(size, len(p))
-		switch err := unix.Sendto(c.fd, p[:n], unix.MSG_DONTWAIT, sa); err { //nolint:errorlint // package unix returns bare numbers
+		switch err := unix.Sendto(c.fd, p[:n], unix.MSG_DONTWAIT, sa); err {
 		case nil:
 		case unix.EMSGSIZE:
 			return bulk.ErrTooBig
