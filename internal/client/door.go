@@ -98,9 +98,12 @@ func (o *door) tick(e *engine) {
 	}
 	o.started = true
 	n, open := o.count.n, o.open()
-	if o.d.tcp == none || o.d.tcp == cautious && o.d.gov.trusted {
+	if o.d.tcp != full { // who has little to do tells nothing, and more of them still less
 		o.count.rest()
-		o.adjust(min(n, standby), e.useful())
+		if o.d.tcp == none || o.d.gov.trusted {
+			n = min(n, standby)
+		}
+		o.adjust(n, e.useful())
 		return
 	}
 	if all := o.inspect(); e.busy(PathTCP) && open >= n {

@@ -142,6 +142,13 @@ func (e *engine) permit(path Path, a allowance) {
 	}
 }
 
+// allowance is how much a path may take on.
+func (e *engine) allowance(path Path) allowance {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sched.allow[path]
+}
+
 // left is the number of bytes that have not come; negative while the size is
 // not known.
 func (e *engine) left() int64 {

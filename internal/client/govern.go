@@ -17,8 +17,8 @@ func (d *download) govern() {
 	d.tcp = tcp
 	e.permit(PathUDP, udp)
 	e.permit(PathTCP, tcp)
-	if udp == none {
-		e.dropPath(PathUDP)
+	if udp == none && d.udp.alive.Load() == nil {
+		e.dropPath(PathUDP) // one that has answered gives its pieces up itself
 	}
 	if before == d.gov.state {
 		return

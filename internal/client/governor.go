@@ -107,13 +107,14 @@ func (g *governor) patient(now time.Duration, s sight) bool {
 }
 
 func (g *governor) step(now time.Duration, s sight) {
-	if g.state != trying && g.state != beaten && (!s.up || s.silent > g.patience(s.rtt)) {
+	well := s.up && s.silent < g.patience(s.rtt)
+	if g.state != trying && g.state != beaten && !well {
 		g.enter(trying, now, s)
 	}
 	age := now - g.since
 	switch g.state {
 	case trying:
-		if s.up && s.silent == 0 {
+		if well {
 			g.enter(proving, now, s)
 		}
 	case proving:

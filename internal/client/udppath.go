@@ -226,6 +226,9 @@ func (c *udpConn) run(ctx context.Context) error {
 			return c.conn.Err()
 		default:
 		}
+		if c.engine.allowance(PathUDP) == none {
+			c.engine.drop(c.worker)
+		}
 		c.trim()
 		if err := c.ask(); err != nil {
 			return err
