@@ -92,8 +92,8 @@ type Client struct {
 	stop   context.CancelCauseFunc // ends the tunnel
 
 	own     func(context.Context) netip.Addr // ownAddress, but for tests
-	relayAt atomic.Pointer[string] // the relay's address and a port; nil: not looked up yet
-	host   func() (string, error)  // cfg.Host, asked once
+	relayAt atomic.Pointer[string]           // the relay's address and a port; nil: not looked up yet
+	host    func() (string, error)           // cfg.Host, asked once
 }
 
 // errClosed is what a tunnel ends with after Close.

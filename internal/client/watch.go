@@ -68,6 +68,9 @@ func (d *download) watch(ctx context.Context) {
 
 // complete tells whether there is nothing more to hear.
 func (w *watcher) complete() bool {
+	if w.state == job.Failed || w.state == job.Expired {
+		return true
+	}
 	return w.state == job.Ready && w.size >= 0 && w.sums.From(0) >= int64(job.Chunks(w.size))
 }
 
