@@ -181,7 +181,7 @@ func TestGarbageFlood(t *testing.T) {
 					w.net.change(func() {
 						if len(rec.sent) > 0 {
 							p = append([]byte(nil), rec.sent[0].Data...)
-							p[rng.IntN(len(p)-macLen)] ^= 1
+							p[rng.IntN(len(p)-2*macLen)] ^= 1
 							if end := len(p) - 2*macLen; rng.IntN(2) == 0 { // and a first MAC that fits
 								copy(p[end:], shortMAC(w.job.key.hello[:], p[:end]))
 							}
@@ -370,4 +370,28 @@ func TestKeysDiffer(t *testing.T) {
 	if got := hexOf(a.ID[:]); got != keyIDOfA {
 		t.Errorf("the key id of token \"a\" is %s", got)
 	}
+}
+
+// Who copies a client's first packet and is faster with it, from an address that
+// is not granted, must not keep the client from its answer.
+func TestFasterCopyOfTheFirstPacket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1<<20, ServerConfig{})
+		defer w.stop()
+		link50(w.net)
+		rec := listenIn(w.net)
+		tap := w.net.tap
+		w.net.tap = func(from, to netip.AddrPort, p []byte) {
+			tap(from, to, p)
+			if from == clientAddr {
+				d := Datagram{Data: append([]byte(nil), p...), Path: Path{Remote: strangerAddr}}
+				time.AfterFunc(time.Millisecond, func() { w.net.arrive(relayAddr, d) })
+			}
+		}
+		w.fetch(time.Minute)
+		synctest.Wait()
+		if n := rec.to[strangerAddr]; n > 3000 {
+			t.Errorf("the stranger got %d bytes", n)
+		}
+	})
 }

@@ -50,13 +50,13 @@ type peer struct {
 	tasks  sync.WaitGroup // goroutines that use the body
 	wake   chan struct{}
 
-	from netip.AddrPort // of the first packet
-
 	mu      sync.Mutex
 	inbox   []*received
 	ready   []uint64 // ranges whose next byte is there
 	opened  *opened
-	reheard int64 // bytes of copies of the first packet
+	from    netip.AddrPort // of the first packet
+	reheard int64          // bytes of copies of it from there
+	rival   Path           // where a copy came from, if from elsewhere
 
 	hs    *handshake
 	first fromClient // the first packet's
@@ -181,6 +181,8 @@ func (p *peer) copyOf(d *Datagram) {
 	p.mu.Lock()
 	if d.Path.Remote == p.from {
 		p.reheard += int64(len(d.Data))
+	} else {
+		p.rival = d.Path
 	}
 	p.mu.Unlock()
 	p.poke()

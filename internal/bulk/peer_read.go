@@ -11,8 +11,8 @@ func (p *peer) read(now time.Duration) {
 	p.mu.Lock()
 	inbox := p.inbox
 	p.inbox = p.spare[:0]
-	ready, o, reheard := p.ready, p.opened, p.reheard
-	p.ready, p.opened, p.reheard = nil, nil, 0
+	ready, o, reheard, rival := p.ready, p.opened, p.reheard, p.rival
+	p.ready, p.opened, p.reheard, p.rival = nil, nil, 0, Path{}
 	p.mu.Unlock()
 	for _, id := range ready {
 		p.waiters--
@@ -25,6 +25,9 @@ func (p *peer) read(now time.Duration) {
 	}
 	if reheard > 0 && p.state == answering {
 		p.rehear(reheard, now)
+	}
+	if rival.Remote.IsValid() && p.state == answering && !p.at.granted {
+		p.prefer(rival)
 	}
 	for _, r := range inbox {
 		p.packet(r, now)
@@ -42,6 +45,22 @@ func (p *peer) rehear(bytes int64, now time.Duration) {
 		p.recheck(now)
 	}
 	p.ctl.repeat()
+}
+
+// prefer moves to where a copy of the first packet came from, if that address is
+// granted and the one before is not: somebody copied the packet on its way and
+// was faster, to keep the client from its answer.
+func (p *peer) prefer(rival Path) {
+	if !p.job.Allowed(rival.Remote.Addr()) {
+		return
+	}
+	p.at = place{path: rival, granted: true}
+	p.notice = false
+	p.mu.Lock()
+	p.from = rival.Remote
+	p.mu.Unlock()
+	p.meet()
+	p.open()
 }
 
 // packet takes in one CLIENT packet.
