@@ -230,7 +230,7 @@ func TestRefusals(t *testing.T) {
 		{"the body breaks", 200 * time.Millisecond, func(w *world, _ *Config) { w.body.set(func() { w.body.err = errTest }) }, CodeFailed},
 		{"the body changes", 200 * time.Millisecond, func(w *world, _ *Config) { w.body.set(func() { w.body.err = ErrChanged }) }, CodeChanged},
 		{"the token is revoked", 200 * time.Millisecond, func(w *world, _ *Config) { delete(w.jobs.jobs, w.job.key.ID) }, CodeGone},
-		{"the token expires", 200 * time.Millisecond, func(w *world, _ *Config) { w.job.until = time.Now() }, CodeGone},
+		{"the token expires", 200 * time.Millisecond, func(w *world, _ *Config) { w.job.expire() }, CodeGone},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -379,7 +379,18 @@ type testJob struct {
 	opens   int
 }
 
-func (j *testJob) Key() (Key, time.Time) { return j.key, j.until }
+func (j *testJob) Key() (Key, time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.key, j.until
+}
+
+// expire ends the life of the token.
+func (j *testJob) expire() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.until = time.Now()
+}
 
 func (j *testJob) grant(a netip.Addr, on bool) {
 	j.mu.Lock()
