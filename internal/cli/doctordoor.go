@@ -83,6 +83,12 @@ func (e *examination) address(ctx context.Context, c *client.Client, bySSH netip
 		e.note("address", "run it again when `jumpget ls` shows a job", "ssh sees %s; the door answers only about a job, and you have none there", addrText(bySSH))
 		return
 	}
+	e.udp(ctx, c, *ticket)
+	if !bySSH.IsValid() { // a forward does not tell the relay
+		if cfg, err := e.app.sshConfig(); err == nil {
+			bySSH, _ = sshdial.SeenFrom(ctx, cfg) // not every login may run a command
+		}
+	}
 	byDoor, err := e.seenBy(ctx, *ticket, name)
 	var refused *transport.NotGrantedError
 	switch {
@@ -97,9 +103,26 @@ func (e *examination) address(ctx context.Context, c *client.Client, bySSH netip
 	}
 }
 
+// udp asks for a byte over UDP, which is what makes lossy links fast.
+func (e *examination) udp(ctx context.Context, c *client.Client, t job.Ticket) {
+	ctx, stop := context.WithTimeout(ctx, knockTimeout)
+	defer stop()
+	k, err := c.KnockUDP(ctx, t)
+	switch {
+	case err != nil:
+		e.note("udp", "open the relay's public port for UDP too; over TCP a lossy link is slower", "it does not answer: %v", err)
+	case k == nil:
+		e.note("udp", "the relay's log says why", "the relay has no UDP")
+	case k.Refused.IsValid():
+		e.ok("udp", "port %d answers in %s; it sees %s", k.Endpoint.Port, k.Answer.Round(time.Millisecond), k.Refused)
+	default:
+		e.ok("udp", "port %d answers in %s, in packets of up to %d bytes", k.Endpoint.Port, k.Answer.Round(time.Millisecond), k.Datagram)
+	}
+}
+
 func addrText(a netip.Addr) string {
 	if !a.IsValid() {
-		return "no address"
+		return "an address that it does not tell"
 	}
 	return a.String()
 }

@@ -110,7 +110,7 @@ func (p *udpPath) once(t job.Ticket, e *engine) error {
 	ctx, cancel := context.WithCancelCause(e.ctx)
 	defer cancel(nil)
 	at, _ := udpEndpoint(t)
-	remote, err := p.resolve(ctx, at)
+	remote, err := p.d.c.resolveUDP(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -148,9 +148,9 @@ func (p *udpPath) grant(ctx context.Context, addr netip.Addr) {
 	})
 }
 
-// resolve looks the relay's name up, as it would be for TCP.
-func (p *udpPath) resolve(ctx context.Context, at job.Endpoint) (netip.AddrPort, error) {
-	network := "ip" + strings.TrimPrefix(p.d.c.cfg.Network, "tcp")
+// resolveUDP looks the relay's name up, as it would be for TCP.
+func (c *Client) resolveUDP(ctx context.Context, at job.Endpoint) (netip.AddrPort, error) {
+	network := "ip" + strings.TrimPrefix(c.cfg.Network, "tcp")
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, at.Host)
 	if err != nil {
 		return netip.AddrPort{}, err

@@ -127,6 +127,12 @@ func (p *plan) hasten() []string {
 	return append(args, "--", p.cfg.Host, "true")
 }
 
+// seenFrom are the arguments of a remote command that tells our address.
+func (p *plan) seenFrom() []string {
+	args := append(p.common(), p.shared()...)
+	return append(args, "-n", "--", p.cfg.Host, "echo", "$SSH_CONNECTION")
+}
+
 // probe are the arguments of an ssh whose only purpose is to say why a forward
 // fails, without asking a person anything.
 func (p *plan) probe() []string {

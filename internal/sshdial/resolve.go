@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -114,6 +115,25 @@ func (p *plan) query(ctx context.Context, args ...string) (answer, error) {
 		return a, &Error{Kind: BadCommand, Message: "ssh can't be started: " + clean(err.Error()), Hint: "look at the ssh command (--ssh)", Err: err}
 	}
 	return a, nil
+}
+
+// SeenFrom returns the address that the relay's sshd sees us come from. It
+// runs a command there, so it fails where none may run.
+func SeenFrom(ctx context.Context, cfg Config) (netip.Addr, error) {
+	p, err := newPlan(ctx, cfg)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	a, err := p.query(ctx, p.seenFrom()...)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	from, _, _ := strings.Cut(strings.TrimSpace(a.stdout), " ")
+	addr, err := netip.ParseAddr(from)
+	if err != nil || a.exit != 0 {
+		return netip.Addr{}, classify(p.host, a.stderr, a.exit)
+	}
+	return addr.Unmap(), nil
 }
 
 // MasterAlive tells whether a shared connection of ours stands.
