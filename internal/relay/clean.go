@@ -68,6 +68,7 @@ func (r *Relay) sweep(ctx context.Context) time.Duration {
 			r.db.Unlock()
 		case j.State != job.Expired:
 			next = min(next, left)
+			r.rescue(ctx, j.ID, j.State)
 		}
 	}
 	r.dropAllUnwanted(ctx)
@@ -91,6 +92,22 @@ func (r *Relay) saveAgain(ctx context.Context) {
 	for _, j := range again {
 		r.save(ctx, j)
 	}
+}
+
+// rescue puts a job back on a flight that lost it because the store could not
+// be read when the flight ended.
+func (r *Relay) rescue(ctx context.Context, id job.ID, state job.State) {
+	if state.Final() {
+		return
+	}
+	r.db.Lock()
+	defer r.db.Unlock()
+	j, err := r.job(ctx, id)
+	if err != nil || j.State.Final() || r.inFlight(j) || r.ctx.Err() != nil {
+		return
+	}
+	r.log.Error("a job was on its way but nobody brought it", "job", id, "state", j.State)
+	r.resume(ctx, j)
 }
 
 func (r *Relay) forgetExpired(ctx context.Context, j job.Job) {
@@ -133,13 +150,22 @@ func (r *Relay) shut(ctx context.Context, j job.Job, why string) {
 
 // inUse reports whether a job is being fetched or read.
 func (r *Relay) inUse(j job.Job) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if f := r.flights[j.Key]; f != nil && f.jobs[j.ID] {
+	if r.inFlight(j) {
 		return true
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	lv := r.lives[j.Object]
 	return lv != nil && lv.leases > 0
+}
+
+// inFlight reports whether a flight brings a job. The db lock is held by the
+// caller.
+func (r *Relay) inFlight(j job.Job) bool {
+	r.mu.Lock()
+	f := r.flights[j.Key]
+	r.mu.Unlock()
+	return f != nil && f.jobs[j.ID]
 }
 
 // dropAllUnwanted removes the objects that no job keeps.

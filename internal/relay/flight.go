@@ -188,13 +188,14 @@ func (r *Relay) board(f *flight, lv *live) {
 	}
 }
 
-// changeLogged is change for those who can't tell anybody of an error. The db
-// lock is held by the caller.
-func (r *Relay) changeLogged(id job.ID, f func(*job.Job)) {
+// changeLogged is change for those who can't tell anybody of an error. It
+// reports whether there was none. The db lock is held by the caller.
+func (r *Relay) changeLogged(id job.ID, f func(*job.Job)) bool {
 	_, err := r.change(context.WithoutCancel(r.ctx), id, func(j *job.Job) error { f(j); return nil })
 	if err != nil {
 		r.log.Error("a job can't be changed", "job", id, "err", err)
 	}
+	return err == nil
 }
 
 // fetch brings the object from its origin.

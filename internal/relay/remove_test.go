@@ -117,7 +117,7 @@ func TestRemoveKeepsOthersObject(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The flight need not wait for the disk to end.
-	until(t, "the flight has landed", func() bool { return w.inFlight() == 0 })
+	until(t, "the flight has landed", func() bool { return w.flying() == 0 })
 	release()
 	w.wantFile(alice, first.Job.ID, f)
 	if o.Count() != 2 { // the fetch, and the question whether it still stands
@@ -147,7 +147,7 @@ func TestGivenUpPartIsKept(t *testing.T) {
 	if err := w.Remove(w.ctx(), bob, second); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the flight has landed", func() bool { return w.inFlight() == 0 })
+	until(t, "the flight has landed", func() bool { return w.flying() == 0 })
 	h.free()
 	st := w.bring(alice, get(o.URL("")))
 	w.wantFile(alice, st.Job.ID, f)

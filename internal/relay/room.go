@@ -130,7 +130,9 @@ func (r *Relay) evict(ctx context.Context, o job.Object) bool {
 		return false
 	}
 	for _, j := range readable {
-		r.changeLogged(j.ID, func(j *job.Job) { j.State, j.Error = job.Expired, nil })
+		if !r.changeLogged(j.ID, func(j *job.Job) { j.State, j.Error = job.Expired, nil }) {
+			return false // it would say ready with nothing behind it
+		}
 		r.shut(ctx, j, "evicted to make room")
 	}
 	r.erase(o.ID)

@@ -130,13 +130,13 @@ func TestRevalidationEndsWithTheJob(t *testing.T) {
 	if err := w.Remove(w.ctx(), alice, id); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the flight has landed", func() bool { return w.inFlight() == 0 })
+	until(t, "the flight has landed", func() bool { return w.flying() == 0 })
 	if s.fetches() != 1 {
 		t.Errorf("%d fetches", s.fetches())
 	}
 }
 
-func (w *world) inFlight() int {
+func (w *world) flying() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.flights)

@@ -161,7 +161,7 @@ func (s *stresser) fine(err error) bool {
 // checkLeftovers compares jobs, records and bodies when nothing is under way.
 func (w *world) checkLeftovers() {
 	w.t.Helper()
-	until(w.t, "all flights have landed", func() bool { return w.inFlight() == 0 })
+	until(w.t, "all flights have landed", func() bool { return w.flying() == 0 })
 	w.sweep(w.ctx())
 	records := map[job.ID]job.Object{}
 	for _, o := range w.objects() {
