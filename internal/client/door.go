@@ -49,7 +49,7 @@ func newDoor(ctx context.Context, d *download) *door {
 	}
 	if d.c.allowed(PathTCP) {
 		n := o.count.n
-		if d.gov.trusted && d.gov.udp {
+		if d.gov.known > 0 && d.gov.udp {
 			n = min(n, standby)
 		}
 		o.adjust(n, mostConns)
@@ -100,10 +100,7 @@ func (o *door) tick(e *engine) {
 	n, open := o.count.n, o.open()
 	if o.d.tcp != full { // who has little to do tells nothing, and more of them still less
 		o.count.rest()
-		if o.d.tcp == none || o.d.gov.trusted {
-			n = min(n, standby)
-		}
-		o.adjust(n, e.useful())
+		o.adjust(min(n, standby), e.useful())
 		return
 	}
 	if all := o.inspect(); e.busy(PathTCP) && open >= n {

@@ -96,7 +96,7 @@ func (d *download) get(ctx context.Context) (*Result, error) {
 		return nil, err // before any use of the network
 	}
 	last, _ := d.c.memory.load()
-	d.gov = governor{udp: d.c.allowed(PathUDP), tcp: d.c.allowed(PathTCP), trusted: last.UDP}
+	d.gov = governor{udp: d.c.allowed(PathUDP), tcp: d.c.allowed(PathTCP), known: float64(last.UDPRate)}
 	d.udp = newUDPPath(ctx, d)
 	d.door = newDoor(ctx, d)
 	d.ssh = newSSHPath(ctx, d)

@@ -56,8 +56,16 @@ func (d *download) sshPatience() time.Duration {
 	return d.ticketAt + max(sshHeadStart, 3*d.door.inspect().RTT)
 }
 
+// udpRate is what the next run may expect of UDP, in bytes a second; 0: nothing.
+func (d *download) udpRate() int64 {
+	if !d.gov.udp || !d.gov.served() {
+		return 0
+	}
+	return int64(max(d.gov.best, float64(d.udp.bytes.Load())/time.Since(d.started).Seconds()))
+}
+
 func (c contest) String() string {
-	return [...]string{"trying", "proving", "comparing", "alone", "shared", "beaten"}[c]
+	return [...]string{"trying", "proving", "comparing", "checking", "alone", "shared", "beaten"}[c]
 }
 
 // delivering tells whether UDP brings bytes at the moment.

@@ -9,26 +9,26 @@ import "time"
 // of them that is has to be seen, since a link that throttles UDP looks like a
 // slow one until TCP is tried.
 //
-//	         UDP answers             TCP brought more than UDP
+//	         UDP answers           much is left, and UDP is not known
 //	trying -------------> proving ----------------------------> comparing
 //	  ^  TCP: cautious,      | TCP: cautious                    | TCP: full
 //	  |  soon full           v              UDP alone is enough |
 //	  +------------------- alone <------------------------------+
 //	    UDP is silent        |  UDP fell far below its best     | TCP brings more
 //	                         +----> comparing                   v
-//	                                                    shared, or beaten
+//	                                     checking (UDP alone) -> shared, or beaten
 //
 // It has no clock and does no I/O. It is not safe for concurrent use.
 type governor struct {
-	udp, tcp bool // paths that may be used at all
-	trusted  bool // UDP served well the last time, so TCP waits a little for it
+	udp, tcp bool    // paths that may be used at all
+	known    float64 // the rate at which UDP served the last time, bytes a second; 0: it did not
 
 	state  contest
 	since  time.Duration // when the state began
-	start  paths         // what had come by then
 	before float64       // UDP's rate before the comparison, bytes a second
+	both   float64       // what both brought in it
 	best   float64       // UDP's best rate since it works alone
-	mark   time.Duration // a window of alone began
+	mark   time.Duration // when a window of measurement began
 	at     paths         // what had come by then
 	tested time.Duration // when the last comparison ended
 }
@@ -40,6 +40,7 @@ const (
 	trying contest = iota
 	proving
 	comparing
+	checking
 	alone  // UDP carries everything
 	shared // both carry
 	beaten // TCP carries everything
@@ -61,12 +62,12 @@ type sight struct {
 
 // Times and shares of the governor's judgements.
 const (
-	headStart   = 250 * time.Millisecond // for a trusted UDP, at least
+	headStart   = 250 * time.Millisecond // for UDP, at least; twice as much for one that is known
 	proveTime   = 400 * time.Millisecond // at least
 	compareTime = time.Second            // at least
 	aloneWindow = 3 * time.Second
 	retestAfter = 15 * time.Second
-	shortRest   = 2 * time.Second // of work: no comparison pays any more
+	shortRest   = 4 * time.Second // of work: no comparison pays any more
 	worthAdding = 1.25            // both together must bring so much more than UDP alone
 	fewOf       = 4               // TCP this much faster than UDP carries alone
 	fallen      = 0.4             // of its best rate
@@ -84,7 +85,7 @@ func (g *governor) look(now time.Duration, s sight) (udp, tcp allowance) {
 	switch g.state {
 	case proving:
 		return full, cautious
-	case alone:
+	case alone, checking:
 		return full, none
 	case comparing, shared:
 		return full, full
@@ -100,7 +101,7 @@ func (g *governor) look(now time.Duration, s sight) (udp, tcp allowance) {
 // patient tells whether TCP should still leave room for UDP's first answer.
 func (g *governor) patient(now time.Duration, s sight) bool {
 	wait := headStart
-	if g.trusted {
+	if g.known > 0 {
 		wait *= 2
 	}
 	return s.ticket == 0 || now-s.ticket < max(wait, 3*s.rtt)
@@ -121,6 +122,8 @@ func (g *governor) step(now time.Duration, s sight) {
 		g.prove(now, age, s)
 	case comparing:
 		g.compare(now, age, s)
+	case checking:
+		g.check(now, age, s)
 	case alone:
 		g.watch(now, s)
 	}
@@ -132,32 +135,39 @@ func (g *governor) patience(rtt time.Duration) time.Duration {
 }
 
 func (g *governor) enter(c contest, now time.Duration, s sight) {
-	g.state, g.since, g.start = c, now, s.paths
+	g.state, g.since = c, now
 	g.mark, g.at = now, s.paths
 	if c == alone {
 		g.best = 0
 	}
 }
 
-// prove lets UDP find its rate, and asks for a comparison if the little that
-// TCP was let do compares too well with it.
+// prove lets UDP find its rate, and asks for a comparison if much is left and
+// nothing says that this rate is the link's.
 func (g *governor) prove(now, age time.Duration, s sight) {
-	switch {
-	case s.waiting:
+	if s.waiting {
 		g.enter(proving, now, s)
-	case age < max(proveTime, 5*s.rtt):
-	case s.udp-g.start.udp < s.tcp && g.pays(s, g.rate(age, s)):
-		g.before = g.rate(age/2, s) // it was still growing: the mean would be too low
-		g.before = min(g.before, 2*g.rate(age, s))
-		g.enter(comparing, now, s)
-	default:
-		g.enter(alone, now, s)
+		return
 	}
+	switch long := max(proveTime, 5*s.rtt); {
+	case age < long/2: // it is still growing
+		g.mark, g.at = now, s.paths
+		return
+	case age < long:
+		return
+	}
+	rate := g.recent(now, s)
+	if g.pays(s, rate) && rate < g.known*fallen || g.pays(s, rate) && g.known == 0 {
+		g.before = rate
+		g.enter(comparing, now, s)
+		return
+	}
+	g.enter(alone, now, s)
 }
 
-// rate is UDP's mean since the state began.
-func (g *governor) rate(age time.Duration, s sight) float64 {
-	return float64(s.udp-g.start.udp) / max(age.Seconds(), 1e-3)
+// recent is UDP's mean rate since the mark.
+func (g *governor) recent(now time.Duration, s sight) float64 {
+	return float64(s.udp-g.at.udp) / max((now-g.mark).Seconds(), 1e-3)
 }
 
 // pays tells whether enough is left for a comparison to be worth it.
@@ -179,14 +189,31 @@ func (g *governor) compare(now, age time.Duration, s sight) {
 	case age < 2*half:
 		return
 	}
-	dt := max((now - g.mark).Seconds(), 1e-3)
-	u, t := float64(s.udp-g.at.udp)/dt, float64(s.tcp-g.at.tcp)/dt
-	g.tested = now
+	u := g.recent(now, s)
+	t := float64(s.tcp-g.at.tcp) / max((now-g.mark).Seconds(), 1e-3)
+	g.tested, g.both = now, u+t
 	switch {
-	case u+t < g.before*worthAdding:
-		g.enter(alone, now, s)
 	case t > fewOf*u:
 		g.enter(beaten, now, s)
+	case u+t < g.before*worthAdding:
+		g.enter(alone, now, s)
+	default:
+		g.enter(checking, now, s)
+	}
+}
+
+// check sees what UDP does alone once more, since before the comparison it may
+// still have been growing.
+func (g *governor) check(now, age time.Duration, s sight) {
+	half := max(compareTime, 4*s.rtt)
+	switch {
+	case s.waiting:
+		g.enter(checking, now, s)
+	case age < half/2: // what TCP had asked for still comes
+		g.mark, g.at = now, s.paths
+	case age < half:
+	case g.both < g.recent(now, s)*worthAdding:
+		g.enter(alone, now, s)
 	default:
 		g.enter(shared, now, s)
 	}
@@ -198,11 +225,10 @@ func (g *governor) watch(now time.Duration, s sight) {
 		g.mark, g.at = now, s.paths
 		return
 	}
-	dt := now - g.mark
-	if dt < max(aloneWindow, 10*s.rtt) {
+	if now-g.mark < max(aloneWindow, 10*s.rtt) {
 		return
 	}
-	rate := float64(s.udp-g.at.udp) / dt.Seconds()
+	rate := g.recent(now, s)
 	g.mark, g.at = now, s.paths
 	if rate < g.best*fallen && now-g.tested > retestAfter && g.pays(s, rate) {
 		g.before = rate
@@ -213,4 +239,6 @@ func (g *governor) watch(now time.Duration, s sight) {
 }
 
 // served tells whether UDP did well, which the next run may count on.
-func (g *governor) served() bool { return g.state == proving || g.state == alone }
+func (g *governor) served() bool {
+	return g.state == proving || g.state == alone || g.state == checking
+}

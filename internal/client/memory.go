@@ -26,8 +26,8 @@ type remembered struct {
 	Port    int        `json:"port"`
 	Address netip.Addr `json:"address,omitzero"` // ours, as the public door saw it
 
-	Connections int  `json:"connections,omitempty"` // that served best
-	UDP         bool `json:"udp,omitempty"`         // it carried everything
+	Connections int   `json:"connections,omitempty"` // that served best
+	UDPRate     int64 `json:"udp_rate,omitempty"`    // bytes a second, if UDP carried everything
 }
 
 func (m memory) path() string {

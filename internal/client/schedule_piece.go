@@ -17,7 +17,7 @@ const (
 
 	// Over UDP one connection carries everything and its pieces cost nothing.
 	firstBacklog = 8 << 20                // until its rate is known
-	maxDepthU    = 48                     // ranges asked for at once
+	maxDepthU    = 24                     // ranges asked for at once; package bulk takes 32
 	backlogTime  = 600 * time.Millisecond // of work, beyond two round trips
 )
 
