@@ -133,8 +133,8 @@ func TestOutage(t *testing.T) {
 			path.Up.Change(gone)
 			spent := f.spent
 			path.Sim.Run(6*time.Second + long)
-			if sent, most := f.spent-spent, 3*int(p.Down.Rate/8*p.RTT.Seconds()); sent > most {
-				t.Errorf("%d bytes went into the void, the path holds %d", sent, most/3)
+			if sent, most := f.spent-spent, 4*int(p.Down.Rate/8*p.RTT.Seconds()); sent > most {
+				t.Errorf("%d bytes went into the void, the path holds %d", sent, most/4)
 			}
 			path.Down.Change(down)
 			path.Up.Change(up)

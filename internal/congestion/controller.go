@@ -80,7 +80,7 @@ func (c *Controller) SetMaxPacket(size int) { c.cfg.MaxPacket = size }
 func (c *Controller) OnSent(now time.Duration, number uint64, size int) {
 	at := c.pacer.spend(now, size, c.Burst())
 	if len(c.open) == 0 || c.blockIsFull(at) {
-		c.turn(at)
+		c.turn()
 	}
 	b := &c.open[len(c.open)-1]
 	if b.empty() {

@@ -5,16 +5,21 @@ import "math"
 // The gains of a cycle, and how many rounds of Cruise lie between two Ups.
 const (
 	upGain       = 1.2
-	upExtra      = 0.3  // more of it for a flow that has almost nothing
-	smallShare   = 0.15 // from this share of the path's capacity down
+	upExtra      = 0.15 // more of it for a flow that has almost nothing
+	smallShare   = 0.6  // from this share of the path's capacity down
 	manyShare    = 0.65 // a smaller share of the path's capacity means that there are others
+	crowdMemory  = 4    // cycles in a row that it takes to believe that a crowd has gone
 	downLeast    = 0.5
 	cruiseRounds = 6
 	cruiseSpread = 0.35 // the share by which a Cruise may be shorter or longer, so that flows don't move in step
 	cruiseLong   = 24   // where the last Ups only caused loss
 	refreshGain  = 0.5
+	refreshMost  = 6   // times its length that it lasts while it shortens the queue
 	refreshTime  = 0.2 // seconds, the least that a Refresh lasts
-	cruiseTime   = 3.0 // seconds, the longest that a Cruise is drawn out to
+	lossyTime    = 3.0 // seconds to which a Cruise is drawn out there
+	sharedTime   = 2.0 // the same where others share the path: an Up is hard on them
+	sharedShare  = 0.9 // of the path's capacity; with less there are others
+	fairShare    = 0.4 // with less than this it is for us to come forward
 	drainFast    = 0.3
 	fellLeast    = 0.35 // growth of the queue that is more than a neighbour's Up
 	losingLeast  = 0.08 // what overflow can't deal with
@@ -34,9 +39,15 @@ const (
 // cruise keeps the capacity with a short queue.
 func (c *Controller) cruise() {
 	c.phase.length = int(cruiseRounds * float64(c.probeBlocks()) * (1 - cruiseSpread + 2*cruiseSpread*c.random()))
-	if c.phase.lossLimited > 1 {
-		long := min(cruiseLong, cruiseTime/c.round()) * blocksPerRound
-		c.phase.length = max(c.phase.length, int(long))
+	longest := 0.0
+	switch {
+	case c.phase.lossLimited > 1:
+		longest = lossyTime
+	case c.share > fairShare && c.share < sharedShare && !c.phase.crowded:
+		longest = sharedTime
+	}
+	if long := int(min(cruiseLong, longest/c.round()) * blocksPerRound); long > c.phase.length {
+		c.phase.length = long
 	}
 	c.phase.calm = 0
 	before := c.state
@@ -170,21 +181,25 @@ func (c *Controller) fell() bool {
 	return true
 }
 
-// losing notices that much more is lost than below capacity.
+// losing notices that much more is lost than below capacity, lately or all
+// through this Cruise, and looks what becomes of the loss below capacity.
 func (c *Controller) losing() bool {
-	b := c.latest(cruiseRounds*blocksPerRound, c.phase.first)
-	if len(b) < blocksPerRound {
-		return false
+	for _, rounds := range []int{1, 2, cruiseRounds} {
+		b := c.latest(rounds*blocksPerRound, c.phase.first)
+		if len(b) < blocksPerRound {
+			return false
+		}
+		r := c.read(b)
+		loss := r.loss.compare(c.baseline(r.queue))
+		if loss.z < 4 || loss.excess-2*loss.err < losingLeast {
+			continue
+		}
+		c.rate = r.arrived() * (1 - min(loss.excess, 0.5))
+		c.phase.lossLimited = max(c.phase.lossLimited, 1)
+		c.settle(r, true)
+		return true
 	}
-	r := c.read(b)
-	loss := r.loss.compare(c.baseline(r.queue))
-	if loss.z < 4 || loss.excess-2*loss.err < losingLeast {
-		return false
-	}
-	c.rate = r.arrived() * (1 - min(loss.excess, 0.5))
-	c.phase.lossLimited = max(c.phase.lossLimited+1, 2)
-	c.settle(r, true)
-	return true
+	return false
 }
 
 // up probes for more.
@@ -205,10 +220,19 @@ func (c *Controller) crowd() {
 		return
 	}
 	round, slack := c.round(), 3*c.delay.noise()
-	if c.phase.crowded {
-		c.phase.crowded = c.phase.lowest > 0.08*round+slack && c.phase.highest > 0.3*round+slack
-	} else {
-		c.phase.crowded = c.phase.lowest > 0.15*round+slack && c.phase.highest > 0.45*round+slack
+	long := func(lowest, highest float64) bool {
+		return c.phase.lowest > lowest*round+slack && c.phase.highest > highest*round+slack
+	}
+	switch {
+	case long(0.15, 0.45):
+		c.phase.crowded, c.phase.roomy = true, 0
+	case long(0.08, 0.3):
+		c.phase.roomy = 0
+	default:
+		// One that fills queues leaves room for a while after each loss.
+		if c.phase.roomy++; c.phase.roomy >= crowdMemory {
+			c.phase.crowded = false
+		}
 	}
 }
 
@@ -247,6 +271,12 @@ func (c *Controller) refresh() {
 	c.phase.length = blocks
 	c.enter(Refresh, refreshGain*c.through()*c.rate)
 	c.phase.downFirst = c.phase.first
+}
+
+// emptying tells whether a Refresh is still shortening the queue.
+func (c *Controller) emptying() bool {
+	r := c.read(c.latest(blocksPerRound, c.phase.first))
+	return r.blocks > 1 && r.growth < -0.04-2*r.err
 }
 
 // judged draws the conclusion from an Up.
@@ -292,8 +322,13 @@ func (c *Controller) judged() {
 	if lossy {
 		ours *= 1 - min(loss.excess, 0.5)
 	}
+	if !lossy {
+		loss.err = 0
+	}
+	weight := 1 / (1 + (r.err/0.04)*(r.err/0.04) + (loss.err/0.08)*(loss.err/0.08))
 	share := min(max((r.sent/ours-1)/gain, 0), 1)
-	c.share += (share - c.share) / 2
+	c.share += weight / 2 * (share - c.share)
+	c.rate += weight * (ours - c.rate)
 	switch {
 	case !lossy:
 		c.phase.lossLimited = 0
@@ -302,9 +337,4 @@ func (c *Controller) judged() {
 	default:
 		c.phase.lossLimited++
 	}
-	if !lossy {
-		loss.err = 0
-	}
-	weight := 1 / (1 + (r.err/0.04)*(r.err/0.04) + (loss.err/0.08)*(loss.err/0.08))
-	c.rate += weight * (ours - c.rate)
 }

@@ -26,7 +26,8 @@ type flow struct {
 	timeout    *linksim.Timer
 	samples    []Sample
 	given      []uint64
-	spent      int // bytes sent
+	spent      int  // bytes sent
+	hasty      bool // gives packets up far too early
 	rnd        *rand.Rand
 
 	// Receiver.
@@ -171,10 +172,10 @@ func (f *flow) take(p linksim.Packet) {
 	}
 	f.largest = max(f.largest, n)
 	// A thin uplink can't carry an acknowledgement for every packet or two.
-	switch {
-	case f.unsaid == 1:
+	switch f.unsaid {
+	case 1:
 		f.ackTimer.Set(max(f.lastAck+f.ackEvery, now+ackPatience))
-	case f.unsaid == ackPackets:
+	case ackPackets:
 		f.ackTimer.Set(f.lastAck + f.ackEvery)
 	}
 }
@@ -233,7 +234,11 @@ func (f *flow) acked(p linksim.Packet) {
 		f.timeout.Set(now + f.patience())
 	}
 	f.c.OnAck(Ack{Now: now, Left: f.clock(a.at), Samples: f.samples})
-	f.give(f.newestSent - max(f.c.BaseRTT()/8, 2*time.Millisecond))
+	if f.hasty {
+		f.give(now - f.c.RTT()*9/10)
+	} else {
+		f.give(f.newestSent - max(f.c.BaseRTT()/8, 2*time.Millisecond))
+	}
 	f.fill()
 }
 

@@ -29,7 +29,7 @@ func (c *Controller) blockIsFull(at time.Duration) bool {
 
 // turn ends the block that is being filled, lets the state go on if its time
 // has come, and begins the next block.
-func (c *Controller) turn(at time.Duration) {
+func (c *Controller) turn() {
 	if len(c.open) > 0 {
 		c.blockSent(&c.open[len(c.open)-1])
 	}

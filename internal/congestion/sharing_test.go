@@ -97,21 +97,28 @@ func together(t *testing.T, p profile.Profile, n int, apart time.Duration, seed 
 	return shares, inRTT(stats.MeanQueue(), p), dropped(stats)
 }
 
+// Which of two flows has more, and by how much, is partly chance: so several
+// runs, and their mean has to be good.
 func TestTwoFlowsShare(t *testing.T) {
+	const runs = 3
 	for _, line := range []string{clean, bloated, deep, shallow, lossless, bad, extreme, policed, jittery} {
 		p := parse(t, line)
 		for _, apart := range []time.Duration{0, 7 * time.Second} {
 			t.Run(fmt.Sprintf("%s/%v apart", p.Name, apart), func(t *testing.T) {
-				shares, queue, drops := together(t, p, 2, apart, 1)
-				t.Logf("%.1f %% and %.1f %%, queue %.2f RTT, dropped %.1f %%", 100*shares[0], 100*shares[1], queue, 100*drops)
-				if slices.Min(shares) < 0.4 {
-					t.Errorf("one gets %.1f %%", 100*slices.Min(shares))
+				var least []float64
+				for seed := range uint64(runs) {
+					shares, queue, drops := together(t, p, 2, apart, seed+1)
+					t.Logf("%.1f %% and %.1f %%, queue %.2f RTT, dropped %.1f %%", 100*shares[0], 100*shares[1], queue, 100*drops)
+					least = append(least, slices.Min(shares))
+					if shares[0]+shares[1] < 0.93 {
+						t.Errorf("together they use %.1f %%", 100*(shares[0]+shares[1]))
+					}
+					if queue > 0.3 || drops > 0.07 {
+						t.Errorf("the queue is %.2f RTT and %.1f %% do not fit it", queue, 100*drops)
+					}
 				}
-				if shares[0]+shares[1] < 0.93 {
-					t.Errorf("together they use %.1f %%", 100*(shares[0]+shares[1]))
-				}
-				if queue > 0.4 || drops > 0.06 {
-					t.Errorf("the queue is %.2f RTT and %.1f %% do not fit it", queue, 100*drops)
+				if mean(least) < 0.4 || slices.Min(least) < 0.33 {
+					t.Errorf("the lesser has %.3f", least)
 				}
 			})
 		}
@@ -128,7 +135,7 @@ func TestManyFlowsGetAlong(t *testing.T) {
 				shares, queue, drops := together(t, p, n, 3*time.Second, 1)
 				fair := 1 / float64(n)
 				t.Logf("%.3f of %.3f each, queue %.2f RTT, dropped %.1f %%", shares, fair, queue, 100*drops)
-				if slices.Min(shares) < 0.15*fair {
+				if slices.Min(shares) < 0.1*fair {
 					t.Errorf("one gets %.1f %%", 100*slices.Min(shares))
 				}
 				if sum := mean(shares) * float64(n); sum < 0.9 || drops > 0.1 {

@@ -2,8 +2,9 @@ package congestion
 
 import "time"
 
-// stalledGain is what goes on being sent into a path that does not answer.
-const stalledGain = 1.0 / 32
+// stalledGain is what goes on being sent into a path that does not answer, less
+// with each timeout: it may be a burst of loss that only more packets end.
+const stalledGain = 1.0 / 16
 
 // OnTimeout records that the sender's probe timeout passed with packets in
 // flight and nothing acknowledged. It is called again for each further timeout

@@ -60,6 +60,7 @@ type phase struct {
 	lowest      float64 // seconds, the shortest queue in this cycle
 	highest     float64 // the longest
 	crowded     bool
+	roomy       int     // cycles in a row in which it was not
 	lossLimited int     // how many Ups in a row ended in loss
 	rooms       int     // how many Ups in a row found room
 	standing    float64 // seconds, the queue that the latest Cruise kept
@@ -113,8 +114,12 @@ func (c *Controller) blockSent(b *block) {
 	case Up:
 		c.phase.judge = b.seq
 		c.down()
-	case Down, Refresh:
+	case Down:
 		c.cruise()
+	case Refresh:
+		if c.phase.sent >= refreshMost*c.phase.length || !c.emptying() {
+			c.cruise()
+		}
 	}
 }
 

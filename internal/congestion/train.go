@@ -86,7 +86,9 @@ func (c *Controller) endTrain(now time.Duration) {
 		gain = 1.25
 		c.rate = dispersed
 	}
-	if known := c.remembered(); c.rate < known {
+	// A train is too short to see a wide path, but it would have seen a thin one.
+	thin := dispersed > 0 && dispersed < trainMost
+	if known := c.remembered(); !thin && c.rate < known {
 		gain, c.rate = 1.25, known
 	}
 	c.rate = max(c.rate, c.slowest())
