@@ -286,7 +286,7 @@ func (t *Tunnel) explain(why cause, bridge *attempt) error {
 		return &Error{
 			Kind:    NoRelay,
 			Message: "the jumpget on " + t.plan.host.name() + " did not reach a relay",
-			Hint:    "start it there: jumpget serve",
+			Hint:    "start it there: jumpget serve; if it runs, its socket has to be in the settings of this login there (local-socket)",
 			Detail:  detail(bridge.stderr),
 		}
 	case why == causeUnknown:
@@ -314,7 +314,7 @@ func (t *Tunnel) findCause() cause {
 // is nil if none was tried.
 func (t *Tunnel) noRelay(why cause, bridge *attempt) *Error {
 	host, target := t.plan.host.name(), t.plan.cfg.Target
-	e := &Error{Kind: NoRelay, Hint: "start it there: jumpget serve; or install it: jumpget setup " + t.plan.host.byHand()}
+	e := &Error{Kind: NoRelay, Hint: "start it there: jumpget serve"}
 	switch why {
 	case causeProhibited:
 		e.Kind = ForwardRefused
