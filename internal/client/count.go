@@ -26,6 +26,7 @@ type counter struct {
 	fixed int     // the user's choice; 0: none
 	n     int     // wanted now
 	base  float64 // rate before the last step; 0: not measured
+	tried int     // n is on trial, and this is what it was before; 0: no trial
 	held  bool    // n is as good as any: no step for holdFor
 	state measuring
 	since time.Duration // when the state began
@@ -81,19 +82,34 @@ func (c *counter) window(rtt time.Duration) time.Duration {
 
 // judge takes the next step, by what the last one brought.
 func (c *counter) judge(rate float64) {
+	c.tried = 0
 	switch {
 	case c.held:
-		c.held, c.base = false, rate
-		c.n = min(2*c.n, mostConns)
+		c.held = false
+		c.try(rate)
 	case c.base > 0 && rate < c.base*worthwhile:
 		c.n = max(c.n/2, firstConns)
 		c.held = true
 	case c.n == mostConns:
 		c.held = true
 	default:
-		c.base = rate
-		c.n = min(2*c.n, mostConns)
+		c.try(rate)
 	}
+}
+
+// try doubles the connections, which brought rate until now.
+func (c *counter) try(rate float64) {
+	c.base, c.tried = rate, c.n
+	c.n = min(2*c.n, mostConns)
+}
+
+// proven is what a next run should start with: not a number that is only being
+// tried, or else short runs would drive it up without a reason.
+func (c *counter) proven() int {
+	if c.tried > 0 {
+		return c.tried
+	}
+	return c.n
 }
 
 // disorder takes the packets that all connections have received, and those
@@ -110,7 +126,7 @@ func (c *counter) disorder(now time.Duration, segments, disordered int64, rtt ti
 	}
 	c.checked, c.segments, c.disordered = now, segments, disordered
 	if c.windows >= lossyWindows && c.fixed == 0 && c.n < mostConns && !c.held {
-		c.n, c.base, c.state = mostConns, 0, idle
+		c.n, c.base, c.tried, c.state = mostConns, 0, 0, idle
 	}
 }
 

@@ -340,6 +340,26 @@ func TestConnectionCount(t *testing.T) {
 	}
 }
 
+// TestConnectionsOnTrialAreNotRemembered runs short downloads one after the
+// other, each starting with what the one before has left.
+func TestConnectionsOnTrialAreNotRemembered(t *testing.T) {
+	last := 0
+	for run := range 10 {
+		c := newCounter(0, last)
+		n, tried := c.n, false
+		for now := time.Duration(0); now < 1500*time.Millisecond; now += tick {
+			n = c.observe(now, int64(8e6*now.Seconds()), 20*time.Millisecond)
+			tried = tried || n > firstConns
+		}
+		if !tried {
+			t.Fatal("more connections were never tried")
+		}
+		if last = c.proven(); last != firstConns {
+			t.Fatalf("run %d left %d connections where %d fill the link", run, last, firstConns)
+		}
+	}
+}
+
 func TestALossyLinkGetsAllConnectionsAtOnce(t *testing.T) {
 	ms := time.Millisecond
 	c := newCounter(0, 0)

@@ -257,7 +257,7 @@ func (o *door) remember() {
 	}
 	if err := o.d.c.memory.save(remembered{
 		Scheme: e.Scheme, Host: e.Host, Port: e.Port, Address: o.d.access.address(o.ctx),
-		Connections: o.count.n, UDPRate: o.d.udpRate(),
+		Connections: o.count.proven(), UDPRate: o.d.udpRate(),
 	}); err != nil {
 		o.d.c.cfg.Log.Debug("could not remember the relay's public door", "error", err)
 	}
