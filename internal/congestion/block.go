@@ -84,7 +84,6 @@ type reading struct {
 	growth float64 // of the queue, seconds per second: bottleneck rate = sent / (1 + growth)
 	err    float64 // standard error of growth
 	queue  float64 // seconds
-	acked  float64 // bytes/s at which packets arrived
 	loss   tally
 	span   float64 // seconds of sending
 	fit    fit
@@ -94,7 +93,7 @@ type reading struct {
 // block with the usual number of samples.
 func read(blocks []block, noise, usual float64) reading {
 	var r reading
-	var bytes, ackedBytes int
+	var bytes int
 	for i := range blocks {
 		b := &blocks[i]
 		r.blocks++
@@ -106,7 +105,6 @@ func read(blocks []block, noise, usual float64) reading {
 		r.queue += b.queue
 		r.span += b.span()
 		bytes += b.bytes
-		ackedBytes += b.ackedBytes
 	}
 	if r.blocks == 0 || r.span <= 0 {
 		return reading{}
@@ -116,7 +114,6 @@ func read(blocks []block, noise, usual float64) reading {
 	few := max(1, usual*float64(r.blocks)/max(r.fit.n, 1))
 	r.err = math.Sqrt(12*few/float64(r.blocks)) * noise / r.span
 	r.sent = float64(bytes) / r.span
-	r.acked = float64(ackedBytes) / r.span / (1 + r.growth)
 	return r
 }
 

@@ -2,27 +2,13 @@ package congestion
 
 import "math"
 
-// The gains of a cycle, and how many rounds of Cruise lie between two Ups.
+// How long a Cruise lasts, in rounds unless said otherwise.
 const (
-	upGain       = 1.2
-	upExtra      = 0.15 // more of it for a flow that has almost nothing
-	smallShare   = 0.6  // from this share of the path's capacity down
-	manyShare    = 0.65 // a smaller share of the path's capacity means that there are others
-	crowdMemory  = 4    // cycles in a row that it takes to believe that a crowd has gone
-	downLeast    = 0.5
 	cruiseRounds = 6
-	cruiseSpread = 0.35 // the share by which a Cruise may be shorter or longer, so that flows don't move in step
-	cruiseLong   = 24   // where the last Ups only caused loss
-	refreshGain  = 0.5
-	refreshMost  = 6   // times its length that it lasts while it shortens the queue
-	refreshTime  = 0.2 // seconds, the least that a Refresh lasts
-	lossyTime    = 3.0 // seconds to which a Cruise is drawn out there
-	sharedTime   = 2.0 // the same where others share the path: an Up is hard on them
-	sharedShare  = 0.9 // of the path's capacity; with less there are others
-	fairShare    = 0.4 // with less than this it is for us to come forward
-	drainFast    = 0.3
-	fellLeast    = 0.35 // growth of the queue that is more than a neighbour's Up
-	losingLeast  = 0.08 // what overflow can't deal with
+	cruiseSpread = 0.35 // the share by which it may be shorter or longer, so that flows don't move in step
+	cruiseLong   = 24   // most, where an Up only does harm
+	lossyTime    = 3.0  // seconds to which it is drawn out where the last Ups only caused loss
+	sharedTime   = 2.0  // the same where others share the path: an Up is hard on them
 )
 
 // The controller of the queue in Cruise.
@@ -34,21 +20,21 @@ const (
 	fillGain    = 0.03 // most that the pace is raised where there is no queue
 	yieldMost   = 0.3  // most that it is lowered
 	yieldCrowd  = 0.07 // the same where others hold a queue that we can't drain
+	followGain  = 1.0 / 32
+)
+
+// When something has changed.
+const (
+	fellLeast   = 0.35 // growth of the queue that is more than a neighbour's Up
+	fellQueue   = 0.25 // of a round, the queue that has to be there then
+	fellDrain   = 0.3  // of the capacity, the pace of the Drain
+	losingSure  = 4    // standard errors of the loss
+	losingLeast = 0.08 // share of packets: less is for the overflow term
 )
 
 // cruise keeps the capacity with a short queue.
 func (c *Controller) cruise() {
-	c.phase.length = int(cruiseRounds * float64(c.probeBlocks()) * (1 - cruiseSpread + 2*cruiseSpread*c.random()))
-	longest := 0.0
-	switch {
-	case c.phase.lossLimited > 1:
-		longest = lossyTime
-	case c.share > fairShare && c.share < sharedShare && !c.phase.crowded:
-		longest = sharedTime
-	}
-	if long := int(min(cruiseLong, longest/c.round()) * blocksPerRound); long > c.phase.length {
-		c.phase.length = long
-	}
+	c.phase.length = c.cruiseBlocks()
 	c.phase.calm = 0
 	before := c.state
 	c.enter(Cruise, c.rate)
@@ -56,6 +42,19 @@ func (c *Controller) cruise() {
 	if before != Up && before != Down && before != Refresh {
 		c.phase.since = c.phase.first
 	}
+}
+
+// cruiseBlocks is how many blocks the next Cruise lasts.
+func (c *Controller) cruiseBlocks() int {
+	usual := cruiseRounds * float64(c.probeBlocks()) * (1 - cruiseSpread + 2*cruiseSpread*c.random())
+	longest := 0.0
+	switch {
+	case c.phase.lossLimited > 1:
+		longest = lossyTime
+	case c.share > fairShare && c.share < sharedShare && !c.phase.crowded:
+		longest = sharedTime
+	}
+	return max(int(usual), int(min(cruiseLong, longest/c.round())*blocksPerRound))
 }
 
 // random returns a number from 0 to 1. What makes it up is how the path's
@@ -115,7 +114,7 @@ func (c *Controller) steer(limited bool) {
 	c.setPace(c.rate * (1 - yield))
 	c.steady += (c.pacer.rate - c.steady) / blocksPerRound
 	if !c.phase.crowded && !limited && c.pacer.rate < c.rate {
-		c.rate += (c.pacer.rate - c.rate) / 32
+		c.rate += followGain * (c.pacer.rate - c.rate)
 	}
 	c.watch(queue)
 }
@@ -164,7 +163,7 @@ func (c *Controller) fell() bool {
 		return false
 	}
 	r := c.read(b)
-	if r.growth < max(fellLeast, 4*r.err) || b[1].queue < 0.25*c.round()+4*c.delay.noise() {
+	if r.growth < max(fellLeast, 4*r.err) || b[1].queue < fellQueue*c.round()+4*c.delay.noise() {
 		return false
 	}
 	if min(b[0].timed.slope(), b[1].timed.slope()) < fellLeast/2 {
@@ -175,9 +174,9 @@ func (c *Controller) fell() bool {
 	more := (1 - c.share) * max(c.rate/r.sent-1, 0)
 	c.rate = min(c.rate, max(r.arrived()*(1+more), c.rate/2))
 	c.phase.drain = drain{}
-	c.phase.length = 1 << 30
+	c.phase.length = endless
 	c.phase.judge = 0
-	c.enter(Drain, drainFast*c.rate)
+	c.enter(Drain, fellDrain*c.rate)
 	return true
 }
 
@@ -191,7 +190,7 @@ func (c *Controller) losing() bool {
 		}
 		r := c.read(b)
 		loss := r.loss.compare(c.baseline(r.queue))
-		if loss.z < 4 || loss.excess-2*loss.err < losingLeast {
+		if loss.z < losingSure || loss.excess-2*loss.err < losingLeast {
 			continue
 		}
 		c.rate = r.arrived() * (1 - min(loss.excess, 0.5))
@@ -200,141 +199,4 @@ func (c *Controller) losing() bool {
 		return true
 	}
 	return false
-}
-
-// up probes for more.
-func (c *Controller) up() {
-	c.crowd()
-	c.phase.length = c.probeBlocks()
-	c.phase.lowest, c.phase.highest = math.Inf(1), 0
-	c.phase.gain = upGain + upExtra*max(0, 1-c.share/smallShare)
-	c.enter(Up, c.phase.gain*c.steady)
-	c.phase.origin = c.phase.first
-}
-
-// crowd tells whether others fill the queue whatever we do: in a whole cycle,
-// Down included, it was never short and at times long. Flows of our own kind
-// keep it at an even length.
-func (c *Controller) crowd() {
-	if math.IsInf(c.phase.lowest, 1) {
-		return
-	}
-	round, slack := c.round(), 3*c.delay.noise()
-	long := func(lowest, highest float64) bool {
-		return c.phase.lowest > lowest*round+slack && c.phase.highest > highest*round+slack
-	}
-	switch {
-	case long(0.15, 0.45):
-		c.phase.crowded, c.phase.roomy = true, 0
-	case long(0.08, 0.3):
-		c.phase.roomy = 0
-	default:
-		// One that fills queues leaves room for a while after each loss.
-		if c.phase.roomy++; c.phase.roomy >= crowdMemory {
-			c.phase.crowded = false
-		}
-	}
-}
-
-// down takes back what Up has queued, and what Cruise keeps queued, while the
-// verdict is on the way: once in a cycle the queue is empty, which shows the
-// path's delay to every flow on it.
-func (c *Controller) down() {
-	sent := c.phase.sent
-	c.phase.length = min(sent, 2*blocksPerRound)
-	length := c.round() / blocksPerRound * float64(c.phase.length)
-	standing := max(c.target(), c.phase.standing)
-	if c.phase.crowded {
-		standing = 0
-	}
-	surplus := (c.phase.gain-1)*c.share*float64(sent)/float64(c.phase.length) + 1.5*standing/length
-	c.enter(Down, min(max(1-surplus, downLeast), c.through())*c.steady)
-	c.phase.downFirst = c.phase.first
-}
-
-// through is the share of what is sent that has lately arrived. A pace below
-// it is below capacity, whatever causes the loss.
-func (c *Controller) through() float64 {
-	r := c.read(c.latest(2*blocksPerRound, c.phase.since))
-	lost := r.loss.trimmed()
-	return max(1-lost.share(), 0.1)
-}
-
-// refresh halves the pace for long enough that the queue empties if every flow
-// does the same: they all saw the floor at the same time, so they all miss it
-// at the same time.
-func (c *Controller) refresh() {
-	blocks := 2 * blocksPerRound
-	if length := c.round() / blocksPerRound; length > 0 {
-		blocks = max(blocks, int(refreshTime/length))
-	}
-	c.phase.length = blocks
-	c.enter(Refresh, refreshGain*c.through()*c.rate)
-	c.phase.downFirst = c.phase.first
-}
-
-// emptying tells whether a Refresh is still shortening the queue.
-func (c *Controller) emptying() bool {
-	r := c.read(c.latest(blocksPerRound, c.phase.first))
-	return r.blocks > 1 && r.growth < -0.04-2*r.err
-}
-
-// judged draws the conclusion from an Up.
-func (c *Controller) judged() {
-	blocks := c.since(c.phase.origin)
-	for len(blocks) > 0 && blocks[len(blocks)-1].seq > c.phase.judge {
-		blocks = blocks[:len(blocks)-1]
-	}
-	c.phase.judge = 0
-	r := c.read(blocks)
-	if r.blocks == 0 {
-		return
-	}
-	loss := r.loss.compare(c.baseline(r.queue))
-	lossy := loss.z > 2.5
-	gain := r.sent/c.steady - 1
-	if r.growth > 2*gain {
-		return // that was not our doing
-	}
-	if !c.short(r.queue) && r.growth < 0.5*gain && r.loss.share() > excessFloor {
-		return // a full queue can't grow
-	}
-	if !lossy && r.growth+min(2*r.err, 0.25*gain) < 0.5*gain {
-		c.rate = max(c.rate, r.arrived())
-		if c.phase.lossLimited > 0 {
-			c.phase.lossLimited-- // a policer's bucket may just have been full
-			return
-		}
-		enough := 2
-		if c.share < aloneShare {
-			enough = 4
-		}
-		if c.phase.rooms++; c.phase.rooms >= enough {
-			c.startup(1.5)
-			return
-		}
-		c.steady = c.rate // the other flows may just have been draining: ask again
-		c.up()
-		return
-	}
-	c.phase.rooms = 0
-	ours := r.arrived()
-	if lossy {
-		ours *= 1 - min(loss.excess, 0.5)
-	}
-	if !lossy {
-		loss.err = 0
-	}
-	weight := 1 / (1 + (r.err/0.04)*(r.err/0.04) + (loss.err/0.08)*(loss.err/0.08))
-	share := min(max((r.sent/ours-1)/gain, 0), 1)
-	c.share += weight / 2 * (share - c.share)
-	c.rate += weight * (ours - c.rate)
-	switch {
-	case !lossy:
-		c.phase.lossLimited = 0
-	case share < manyShare:
-		c.phase.lossLimited = 1 // others share the path: take part in sharing it
-	default:
-		c.phase.lossLimited++
-	}
 }

@@ -23,7 +23,7 @@ func (c *Controller) OnTimeout(time.Duration) {
 		c.setPace(c.pacer.rate / 2)
 	} else {
 		c.phase.judge = 0
-		c.phase.length = 1 << 30
+		c.phase.length = endless
 		c.enter(Stalled, stalledGain*c.rate)
 	}
 }

@@ -4,12 +4,29 @@ import "math"
 
 // Startup goes up in steps: each is a pace, kept until its own packets have
 // shown what becomes of them.
+const (
+	stepGain  = 2.0
+	stepErr   = 0.15 // standard error of the growth that is good enough
+	stepWait  = 3    // rounds after which it has to be
+	stepFull  = 0.1  // growth of the queue of a full path
+	stepMaybe = 0.05 // that may become one
+	stepLossy = 4    // standard errors of the loss
+)
+
+// A Drain.
+const (
+	drainPace   = 0.5  // of the capacity
+	throughPace = 0.95 // of what has arrived, which is surely below capacity
+	drainMost   = 3    // rounds: a queue that lasts longer is not ours
+	knownErr    = 0.06 // standard error at which the path's own loss is known
+	knownMost   = 8    // rounds that measuring it may take
+)
 
 // startup begins a step at gain times what is known.
 func (c *Controller) startup(gain float64) {
 	c.phase.gain = gain
 	c.phase.judge = 0
-	c.phase.length = 1 << 30
+	c.phase.length = endless
 	c.enter(Startup, gain*c.rate)
 }
 
@@ -17,13 +34,13 @@ func (c *Controller) startup(gain float64) {
 func (c *Controller) climb() {
 	r := c.read(c.since(c.phase.first))
 	rounds := r.span / c.round()
-	if r.err > 0.15 && rounds < 3 {
+	if r.err > stepErr && rounds < stepWait {
 		return
 	}
 	// A full window is three times what the path should hold: the rest queues.
-	full := r.growth > max(0.1, 3*r.err) || r.window > blocksPerRound
+	full := r.growth > max(stepFull, 3*r.err) || r.window > blocksPerRound
 	loss := r.loss.compare(c.baseline(r.queue))
-	lossy := loss.z > 4
+	lossy := loss.z > stepLossy
 	if full || lossy {
 		c.rate = r.arrived() * (1 - min(loss.excess, 0.9))
 		if lossy && !full {
@@ -32,14 +49,14 @@ func (c *Controller) climb() {
 		c.settle(r, lossy && !full)
 		return
 	}
-	if (r.growth > 0.05 || loss.z > 1) && rounds < 1 {
+	if (r.growth > stepMaybe || loss.z > 1) && rounds < 1 {
 		return // not clear yet
 	}
 	if r.sent < 0.8*c.pacer.rate {
 		return // the application or the window held it back
 	}
 	c.rate = max(c.rate, r.arrived())
-	c.startup(2)
+	c.startup(stepGain)
 }
 
 // baseline is what losses are compared with. Before any were seen below
@@ -61,20 +78,19 @@ var presumed = tally{packets: 100, lost: 35, capped: 35, squares: 75, clumps: 75
 // measures the path's own loss at it.
 func (c *Controller) settle(r reading, byLoss bool) {
 	c.phase.drain = drain{byLoss: byLoss, from: c.phase.first}
-	c.phase.length = 1 << 30
+	c.phase.length = endless
 	c.phase.judge = 0
-	c.enter(Drain, c.drainPace(r))
+	c.enter(Drain, c.slowerThan(r))
 }
 
-// drainPace is the pace of a Drain: slow enough to empty the queue and, if the
+// slowerThan is the pace of a Drain after r was too fast: slow enough to empty the queue and, if the
 // path's own loss is to be measured, no more than what has arrived.
-func (c *Controller) drainPace(r reading) float64 {
-	pace := 0.5 * c.rate
+func (c *Controller) slowerThan(r reading) float64 {
 	if !c.phase.drain.byLoss {
-		return pace
+		return drainPace * c.rate
 	}
 	lost := r.loss.trimmed()
-	return min(0.9*c.rate, 0.95*r.arrived()*(1-lost.share()))
+	return min(0.9*c.rate, throughPace*r.arrived()*(1-lost.share()))
 }
 
 // reconsider follows what is still heard of the packets before a Drain that
@@ -85,7 +101,7 @@ func (c *Controller) reconsider() {
 		return
 	}
 	c.rate = r.arrived() * (1 - min(r.loss.compare(c.baseline(r.queue)).excess, 0.9))
-	pace := c.drainPace(r)
+	pace := c.slowerThan(r)
 	if math.Abs(pace-c.pacer.rate) > 0.1*c.pacer.rate {
 		c.enter(Drain, pace)
 	}
@@ -109,12 +125,12 @@ func (c *Controller) drained() {
 	// Just after an acknowledgement what is in flight is what the path and its
 	// queue hold.
 	fits := float64(c.ring.flying) <= c.rate*(c.delay.base()+3*c.delay.noise())+float64(4*c.cfg.MaxPacket)
-	if !fits && len(blocks) < 3*blocksPerRound {
+	if !fits && len(blocks) < drainMost*blocksPerRound {
 		return
 	}
 	r := c.read(blocks)
-	known := len(blocks) >= blocksPerRound && r.loss.err() < 0.06
-	if c.phase.drain.byLoss && !known && len(blocks) < 8*blocksPerRound {
+	known := len(blocks) >= blocksPerRound && r.loss.err() < knownErr
+	if c.phase.drain.byLoss && !known && len(blocks) < knownMost*blocksPerRound {
 		return
 	}
 	// With a long queue the losses may be others'.

@@ -49,7 +49,7 @@ type phase struct {
 	length int    // how many it will have
 
 	gain   float64 // of Startup or Up
-	judge  uint64  // the last block of an Up or a Drain that waits for its verdict; 0: none
+	judge  uint64  // the last block of an Up that waits for its verdict; 0: none
 	origin uint64  // its first block
 	drain  drain
 	since  uint64 // the first block after the latest Startup or Drain
@@ -74,6 +74,9 @@ type drain struct {
 	byLoss bool   // loss, not a queue, has shown the capacity
 	from   uint64 // the first block in which it showed
 }
+
+// endless is the length of a state that an event ends.
+const endless = 1 << 30
 
 // enter begins a state at a pace.
 func (c *Controller) enter(s State, pace float64) {
@@ -184,9 +187,6 @@ func (c *Controller) learnLoss(b *block) {
 		c.own.forget(ownMemory)
 	}
 }
-
-// aloneShare is a share of the path that leaves no room for another flow.
-const aloneShare = 0.8
 
 // A floor of the delay that was not seen for this long is looked for; it is
 // forgotten after two to four times as long, and where others hold a queue, so
