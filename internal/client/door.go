@@ -98,6 +98,9 @@ func (o *door) tick(e *engine) {
 	}
 	o.started = true
 	n, open := o.count.n, o.open()
+	if o.d.gov.state == comparing {
+		n = min(n, firstConns) // enough to show what TCP can do
+	}
 	if o.d.tcp != full { // who has little to do tells nothing, and more of them still less
 		o.count.rest()
 		o.adjust(min(n, standby), e.useful())

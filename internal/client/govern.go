@@ -14,9 +14,12 @@ func (d *download) govern() {
 	e := d.current
 	before := d.gov.state
 	udp, tcp := d.gov.look(time.Since(d.started), d.sight(e))
-	d.tcp = tcp
 	e.permit(PathUDP, udp)
 	e.permit(PathTCP, tcp)
+	if tcp == none && d.tcp == full {
+		d.door.reconnect() // what was asked for over TCP would take UDP's room for a long time
+	}
+	d.tcp = tcp
 	if udp == none && d.udp.alive.Load() == nil {
 		e.dropPath(PathUDP) // one that has answered gives its pieces up itself
 	}

@@ -121,10 +121,7 @@ func (r *reporter) pathsNow() []progress.Path {
 
 // done tells of the finished file.
 func (r *reporter) done(res *Result, verified, resumed int64) {
-	file := res.Path
-	if file == "" {
-		file = "-"
-	}
+	file := cmp.Or(res.Path, r.d.req.Output.File, "-") // a device or pipe has its name, standard output none
 	r.send(progress.Done{
 		Download: r.d.req.Download, URL: job.StripUser(r.d.url()), File: file,
 		Size: res.Size, SHA256: res.SHA256, Rate: r.mean(res.Elapsed), Duration: res.Elapsed,
