@@ -56,6 +56,7 @@ func (a *app) addDownload(cmd *cobra.Command) {
 		if len(args) == 0 && len(f.lists) == 0 {
 			return usagef("no URL is given").withHint("usage: jumpget [flags] URL..., or -i FILE; see `jumpget --help`")
 		}
+		f.output.name = outputName(f.output.name)
 		a.stdoutIsData = f.output.name == "-"
 		return a.withConfig(a.get(f))(cmd, args)
 	}

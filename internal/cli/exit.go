@@ -141,7 +141,10 @@ func ours(err error) (failure, bool) {
 	var jobErr *job.Error
 	var sshErr *sshdial.Error
 	var fileErr *partial.Error
+	var execErr *execError
 	switch {
+	case errors.As(err, &execErr):
+		return failure{exitOther, "exec", execErr.Error(), execErr.hint()}, true
 	case errors.As(err, &usage):
 		return failure{exitUsage, "usage", usage.Error(), usage.hint}, true
 	case errors.As(err, &jobErr):

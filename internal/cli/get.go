@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,6 +36,7 @@ func (a *app) get(f *downloadFlags) action {
 		if err != nil {
 			return err
 		}
+		a.stdoutIsData = toStdout(orders)
 		if f.output.dryRun {
 			return a.explain(orders)
 		}
@@ -93,7 +93,7 @@ func (a *app) explain(orders []order) error {
 // that can't be written to before anybody is asked for anything over the
 // network.
 func (o order) prepare() error {
-	if o.output == "-" {
+	if o.output == "-" || o.output != "" && isStream(o.target()) {
 		return nil
 	}
 	if o.dir != "" {
@@ -127,6 +127,9 @@ func folder(dir string) string {
 
 // run brings all orders through the relay of the settings.
 func (a *app) run(ctx context.Context, orders []order, out outputFlags) error {
+	if err := out.checkExec(orders); err != nil {
+		return err
+	}
 	for _, o := range orders {
 		if err := o.prepare(); err != nil {
 			return err
@@ -176,7 +179,7 @@ func (d *downloads) all(ctx context.Context, orders []order) []int {
 
 // one brings one file and shows what came of it.
 func (d *downloads) one(ctx context.Context, n int, o order) int {
-	res, err := d.client.Get(ctx, d.request(n, o))
+	res, err := d.bring(ctx, n, o)
 	if err == nil {
 		d.last = res
 		if res.Skipped {
@@ -201,7 +204,6 @@ func (d *downloads) request(n int, o order) client.Request {
 		Request:  o.req,
 		Job:      o.job,
 		Download: n,
-		Stdout:   o.toStdout(d.app.proc.Out),
 		Output: client.Output{
 			File:      o.target(),
 			Dir:       o.dir,
@@ -212,40 +214,4 @@ func (d *downloads) request(n int, o order) client.Request {
 			Checksums: o.checksums,
 		},
 	}
-}
-
-// finished runs --exec with the file as its last argument.
-func (d *downloads) finished(ctx context.Context, res *client.Result) error {
-	if d.out.exec == "" || res.Path == "" || res.Skipped {
-		return nil
-	}
-	words := commandWords(d.out.exec)
-	cmd := exec.CommandContext(ctx, words[0], append(words[1:], argument(res.Path))...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = d.app.proc.In, d.app.proc.Out, d.app.proc.Err
-	if d.app.json {
-		cmd.Stdout = d.app.proc.Err // standard output is for JSON alone
-	}
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("the file is complete, but %s failed: %w", words[0], err)
-	}
-	return nil
-}
-
-// commandWords splits --exec at white space, unless the whole is a program.
-func commandWords(s string) []string {
-	if _, err := exec.LookPath(s); err == nil {
-		return []string{s}
-	}
-	if words := strings.Fields(s); len(words) > 0 {
-		return words
-	}
-	return []string{s}
-}
-
-// argument keeps a file's name from being read as a flag.
-func argument(path string) string {
-	if strings.HasPrefix(path, "-") {
-		return "." + string(os.PathSeparator) + path
-	}
-	return path
 }

@@ -72,6 +72,7 @@ func (a *app) pullCommand() *cobra.Command {
 	config.AddFlags(cmd.Flags(), config.ForClient)
 	a.addCommon(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, words []string) error {
+		out.name = outputName(out.name)
 		a.stdoutIsData = out.name == "-"
 		return a.withConfig(func(ctx context.Context, words []string) error { return a.pull(ctx, words, out) })(cmd, words)
 	}

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/hex"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -164,6 +163,7 @@ func (b *orderBuilder) order(e listEntry) (order, error) {
 	if e.Out != "" {
 		o.output = e.Out
 	}
+	o.output = outputName(o.output)
 	if e.Checksum != "" {
 		var err error
 		if o.checksums, err = parseChecksums([]string{e.Checksum}); err != nil {
@@ -265,12 +265,4 @@ func (o order) target() string {
 		return o.output
 	}
 	return filepath.Join(o.dir, o.output)
-}
-
-// toStdout returns standard output if that is where the file goes, else nil.
-func (o order) toStdout(out io.Writer) io.Writer {
-	if o.output == "-" {
-		return out
-	}
-	return nil
 }

@@ -46,6 +46,7 @@ func (a *app) tryCommand() *cobra.Command {
 		}
 	}
 	cmd.RunE = func(cmd *cobra.Command, urls []string) error {
+		f.output.name = outputName(f.output.name)
 		a.stdoutIsData = f.output.name == "-"
 		return a.withConfig(func(ctx context.Context, urls []string) error { return a.try(ctx, urls, f) })(cmd, urls)
 	}
@@ -102,6 +103,10 @@ func (a *app) tryWith(ctx context.Context, urls []string, f *downloadFlags, t tr
 	if err != nil {
 		return err
 	}
+	if err := f.output.checkExec(orders); err != nil {
+		return err
+	}
+	a.stdoutIsData = toStdout(orders)
 	show := a.renderer()
 	c, err := client.New(a.clientConfig(t.ssh(), filepath.Join(t.dir, "state"), show))
 	if err != nil {

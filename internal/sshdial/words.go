@@ -8,6 +8,13 @@ import (
 	"unicode"
 )
 
+// SplitWords splits a command as a shell does that knows blanks, quotes and
+// backslashes, and nothing else. On Windows a backslash quotes nothing, because
+// paths are full of them.
+func SplitWords(s string) ([]string, error) {
+	return splitWords(s, runtime.GOOS != "windows")
+}
+
 // splitWords splits a command as a shell does that knows blanks, quotes and,
 // where backslash is true, backslashes, and nothing else: no variables, no globs.
 func splitWords(s string, backslash bool) ([]string, error) {
@@ -63,7 +70,7 @@ func program(command string) ([]string, error) {
 		}
 		return []string{path}, nil
 	}
-	words, err := splitWords(command, runtime.GOOS != "windows")
+	words, err := SplitWords(command)
 	if err == nil && (len(words) == 0 || words[0] == "") {
 		err = fmt.Errorf("it names no program")
 	}
