@@ -204,7 +204,7 @@ func (d *download) gotStatus(ctx context.Context, st wire.Job) error {
 // begin starts on an object.
 func (d *download) begin(ctx context.Context, o *wire.Object) error {
 	if d.current != nil {
-		d.report.note(progress.Warning, "the origin's file has changed: starting over")
+		d.report.note(progress.Warning, "the origin's file has changed, or can't be continued: starting over")
 		d.object.put("") // before the file turns over, so that nobody mixes the two
 		d.stopWorkers()
 	}

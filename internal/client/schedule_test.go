@@ -346,9 +346,9 @@ func TestConnectionsOnTrialAreNotRemembered(t *testing.T) {
 	last := 0
 	for run := range 10 {
 		c := newCounter(0, last)
-		n, tried := c.n, false
+		tried := false
 		for now := time.Duration(0); now < 1500*time.Millisecond; now += tick {
-			n = c.observe(now, int64(8e6*now.Seconds()), 20*time.Millisecond)
+			n := c.observe(now, int64(8e6*now.Seconds()), 20*time.Millisecond)
 			tried = tried || n > firstConns
 		}
 		if !tried {
