@@ -34,6 +34,7 @@ type fakeRelay struct {
 	cert tls.Certificate
 
 	apiAddr, doorAddr string
+	udpPort           int    // 0: no UDP
 	stop              func() // of the servers that run
 
 	mu       sync.Mutex
@@ -301,7 +302,11 @@ func (r *fakeRelay) ticket() *wire.Ticket {
 	if r.noDoor {
 		e.Port = 1
 	}
-	return &wire.Ticket{Job: r.id, Token: r.token, Expires: time.Now().Add(time.Hour), Endpoints: []wire.Endpoint{e}}
+	all := []wire.Endpoint{e}
+	if r.udpPort != 0 {
+		all = append(all, wire.Endpoint{Scheme: job.SchemeUDP, Port: r.udpPort})
+	}
+	return &wire.Ticket{Job: r.id, Token: r.token, Expires: time.Now().Add(time.Hour), Endpoints: all}
 }
 
 // job is the status; the lock is held.

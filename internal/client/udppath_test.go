@@ -1,0 +1,111 @@
+package client
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/jumpget/jumpget/internal/job"
+)
+
+func udpOnly(cfg *Config) { cfg.Paths = []Path{PathUDP} }
+
+func TestUDPBringsTheFile(t *testing.T) {
+	for name, size := range map[string]int{"small": 1, "one packet less a byte": 1441, "chunks and a bit": 5<<20 + 17} {
+		t.Run(name, func(t *testing.T) {
+			r := newFakeRelay(t, size)
+			serveUDP(t, r, nil)
+			res := mustGet(t, newTestClient(t, r, udpOnly), r, request(t.TempDir()))
+			if res.Paths[PathUDP] != int64(size) {
+				t.Errorf("%v", res.Paths)
+			}
+		})
+	}
+}
+
+// UDP and TCP are there: UDP carries what TCP was not let show.
+func TestUDPIsPreferred(t *testing.T) {
+	const size = 48 << 20
+	r := newFakeRelay(t, size)
+	serveUDP(t, r, nil)
+	res := mustGet(t, newTestClient(t, r, nil), r, request(t.TempDir()))
+	if res.Paths[PathUDP] < size/2 {
+		t.Errorf("%v", res.Paths)
+	}
+}
+
+// Nothing answers at the UDP port.
+func TestBlockedUDPLeavesItToTCP(t *testing.T) {
+	const size = 4 << 20
+	r := newFakeRelay(t, size)
+	serveUDP(t, r, func(u *fakeUDP) { u.holed.Store(true) })
+	res := mustGet(t, newTestClient(t, r, nil), r, request(t.TempDir()))
+	if res.Paths[PathTCP] < size || res.Paths[PathUDP] != 0 {
+		t.Errorf("%v", res.Paths)
+	}
+}
+
+// UDP dies in mid-file: TCP goes on from there.
+func TestUDPThatDies(t *testing.T) {
+	const size = 24 << 20
+	r := newFakeRelay(t, size)
+	u := serveUDP(t, r, func(u *fakeUDP) { u.after = size / 4 })
+	res := mustGet(t, newTestClient(t, r, nil), r, request(t.TempDir()))
+	if !u.holed.Load() || res.Paths[PathUDP] == 0 || res.Paths[PathTCP] == 0 {
+		t.Errorf("%v", res.Paths)
+	}
+	if twice := res.Fetched - size; twice > size/8 {
+		t.Errorf("%d bytes came twice", twice)
+	}
+}
+
+// The relay does not know the address that UDP comes from until ssh says so.
+func TestUDPFromAnAddressWithoutGrant(t *testing.T) {
+	r := newFakeRelay(t, 3<<20)
+	serveUDP(t, r, func(u *fakeUDP) {
+		u.known = func(addr netip.Addr) bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.granted[addr]
+		}
+	})
+	mustGet(t, newTestClient(t, r, udpOnly), r, request(t.TempDir()))
+	if r.grants.Load() == 0 {
+		t.Error("nobody had the address allowed")
+	}
+}
+
+// The origin's file changes while UDP carries it.
+func TestObjectChangesUnderUDP(t *testing.T) {
+	r := newFakeRelay(t, 8<<20)
+	r.received = 2 << 20
+	serveUDP(t, r, nil)
+	time.AfterFunc(300*time.Millisecond, func() {
+		r.set(func() {
+			r.body, r.object = randomBytes(7, 5<<20), job.NewID()
+			r.received = len(r.body)
+		})
+	})
+	mustGet(t, newTestClient(t, r, nil), r, request(t.TempDir()))
+}
+
+// A slow origin: what is asked for over UDP waits at the relay, and comes.
+func TestUDPWaitsForTheOrigin(t *testing.T) {
+	const size = 3 << 20
+	r := newFakeRelay(t, size)
+	r.received = 0
+	serveUDP(t, r, nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 256 << 10; n <= size; n += 256 << 10 {
+			time.Sleep(50 * time.Millisecond) // the origin's pace
+			r.set(func() { r.received = n })
+		}
+	}()
+	res := mustGet(t, newTestClient(t, r, udpOnly), r, request(t.TempDir()))
+	<-done
+	if res.Paths[PathUDP] != size {
+		t.Errorf("%v", res.Paths)
+	}
+}
