@@ -93,7 +93,7 @@ func TestRouteChanges(t *testing.T) {
 			if got := mean(seconds[1:]); got < 0.88 {
 				t.Errorf("afterwards it carries %.0f %%: %.2f", 100*got, seconds)
 			}
-			if got := mean(seconds[20:]); got < 0.93 {
+			if got := mean(seconds[20:]); got < 0.92 {
 				t.Errorf("in the end it carries %.0f %%: %.2f", 100*got, seconds)
 			}
 			if base := f.c.BaseRTT(); base < 2*delay-5*time.Millisecond || base > 2*delay+15*time.Millisecond {

@@ -19,8 +19,8 @@ const (
 	sharedShare = 0.9  // with less there are others
 	aloneShare  = 0.8  // with more there is no other flow of our kind
 	manyShare   = 0.65 // with less, loss comes from sharing and not from a policer
-	smallShare  = 0.6  // with less, Up is the stronger the less it is
-	fairShare   = 0.4  // with less it is for us to come forward
+	smallShare  = 0.15 // with less, Up is the stronger the less it is
+	fairShare   = 0.1  // with less it is for us to come forward
 )
 
 // What an Up is judged by.
@@ -127,7 +127,7 @@ func (c *Controller) judged() {
 	case !c.short(r.queue) && r.growth < 0.5*gain && r.loss.share() > excessFloor:
 		// A full queue can't grow.
 	case !lossy && r.growth+min(2*r.err, 0.25*gain) < 0.5*gain:
-		c.goOn(r)
+		c.goOn(r, gain)
 	case lossy:
 		c.learnShare(r, gain, loss)
 	default:
@@ -136,7 +136,7 @@ func (c *Controller) judged() {
 }
 
 // goOn takes what an Up has found, and after a few in a row goes up in leaps.
-func (c *Controller) goOn(r reading) {
+func (c *Controller) goOn(r reading, gain float64) {
 	c.rate = max(c.rate, r.arrived())
 	if c.phase.lossLimited > 0 {
 		c.phase.lossLimited-- // a policer's bucket may just have been full
@@ -147,6 +147,8 @@ func (c *Controller) goOn(r reading) {
 	if c.share < aloneShare {
 		enough = 4
 	}
+	// A flow with a small share finds room wherever it looks.
+	c.share += (min(max(r.growth/gain, 0), 1) - c.share) / 8
 	if c.phase.rooms++; c.phase.rooms >= enough {
 		c.startup(reopen)
 		return

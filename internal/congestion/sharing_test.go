@@ -80,7 +80,7 @@ func together(t *testing.T, p profile.Profile, n int, apart time.Duration, seed 
 	path := linksim.NewPath(p, seed)
 	all := make([]*flow, n)
 	for i := range all {
-		all[i] = newFlow(path, flowOptions{start: time.Duration(i) * apart, id: i})
+		all[i] = newFlow(path, flowOptions{start: time.Duration(i) * apart, id: int(seed)*n + i})
 	}
 	all[0].c.cfg.Trace = tracer(t)
 	path.Sim.Run(10*time.Second + time.Duration(n-1)*apart)
