@@ -54,7 +54,12 @@ func (c *Controller) cruiseBlocks() int {
 	case c.share > fairShare && c.share < sharedShare && !c.phase.crowded:
 		longest = sharedTime
 	}
-	return max(int(usual), int(min(cruiseLong, longest/c.round())*blocksPerRound))
+	return max(int(usual), min(cruiseLong*blocksPerRound, int(longest/c.blockTime())))
+}
+
+// blockTime is how long a block takes, in seconds.
+func (c *Controller) blockTime() float64 {
+	return max(c.round()/blocksPerRound, blockPackets*float64(c.cfg.MaxPacket)/max(c.rate, 1))
 }
 
 // random returns a number from 0 to 1. What makes it up is how the path's
@@ -73,8 +78,7 @@ func (c *Controller) random() float64 {
 // with room: the standard error of the queue's growth has to be below a fifth
 // of what a full path shows.
 func (c *Controller) probeBlocks() int {
-	length := max(c.round()/blocksPerRound, blockPackets*float64(c.cfg.MaxPacket)/max(c.rate, 1))
-	n := math.Pow(math.Sqrt(12)*c.delay.noise()/(0.04*length), 2.0/3)
+	n := math.Pow(math.Sqrt(12)*c.delay.noise()/(0.04*c.blockTime()), 2.0/3)
 	return min(max(blocksPerRound, int(math.Ceil(n))), 4*blocksPerRound)
 }
 

@@ -97,6 +97,7 @@ func (c *Controller) refresh() {
 	if length := c.round() / blocksPerRound; length > 0 {
 		blocks = max(blocks, int(refreshTime/length))
 	}
+	c.phase.left = max(c.phase.length-c.phase.sent, 1)
 	c.phase.length = blocks
 	c.enter(Refresh, refreshGain*c.through()*c.rate)
 	c.phase.downFirst = c.phase.first

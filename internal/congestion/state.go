@@ -47,6 +47,7 @@ type phase struct {
 	first  uint64 // the state's first block
 	sent   int    // its blocks that were sent whole
 	length int    // how many it will have
+	left   int    // how many a Cruise still has after a Refresh
 
 	gain   float64 // of Startup or Up
 	judge  uint64  // the last block of an Up that waits for its verdict; 0: none
@@ -121,7 +122,9 @@ func (c *Controller) blockSent(b *block) {
 		c.cruise()
 	case Refresh:
 		if c.phase.sent >= refreshMost*c.phase.length || !c.emptying() {
-			c.cruise()
+			left := c.phase.left
+			c.cruise() // a usual one at least, for others drain now, too
+			c.phase.length = min(c.phase.length, max(left, cruiseRounds*blocksPerRound))
 		}
 	}
 }
