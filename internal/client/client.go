@@ -92,6 +92,7 @@ type Client struct {
 	stop   context.CancelCauseFunc // ends the tunnel
 
 	own     func(context.Context) netip.Addr // ownAddress, but for tests
+	near    time.Duration                    // nearby, but for tests
 	relayAt atomic.Pointer[string]           // the relay's address and a port; nil: not looked up yet
 	host    func() (string, error)           // cfg.Host, asked once
 }
@@ -119,7 +120,7 @@ func New(cfg Config) (*Client, error) {
 		memory: memory{dir: cfg.StateDir, relay: cfg.Relay},
 		stop:   stop,
 	}
-	c.own = c.ownAddress
+	c.own, c.near = c.ownAddress, nearby
 	c.host = sync.OnceValues(func() (string, error) {
 		if cfg.Host == nil {
 			return "", nil

@@ -96,7 +96,7 @@ func (d *download) get(ctx context.Context) (*Result, error) {
 		return nil, err // before any use of the network
 	}
 	last, _ := d.c.memory.load()
-	d.gov = governor{udp: d.c.allowed(PathUDP), tcp: d.c.allowed(PathTCP), known: float64(last.UDPRate)}
+	d.gov = governor{udp: d.c.allowed(PathUDP), tcp: d.c.allowed(PathTCP), known: float64(last.UDPRate), near: d.c.near}
 	d.udp = newUDPPath(ctx, d)
 	d.door = newDoor(ctx, d)
 	d.ssh = newSSHPath(ctx, d)
@@ -217,6 +217,7 @@ func (d *download) begin(ctx context.Context, o *wire.Object) error {
 		return err
 	}
 	d.current = newEngine(ctx, o.ID, d.file, o.Size)
+	d.govern() // before anybody asks for anything
 	d.engine.put(d.current)
 	d.object.put(o.ID)
 	d.tick()

@@ -20,6 +20,7 @@ func (d *download) govern() {
 		d.door.reconnect() // what was asked for over TCP would take UDP's room for a long time
 	}
 	d.tcp = tcp
+	d.udp.wanted.put(udp != none || d.gov.state == trying)
 	if udp == none && d.udp.alive.Load() == nil {
 		e.dropPath(PathUDP) // one that has answered gives its pieces up itself
 	}

@@ -20,8 +20,9 @@ import "time"
 //
 // It has no clock and does no I/O. It is not safe for concurrent use.
 type governor struct {
-	udp, tcp bool    // paths that may be used at all
-	known    float64 // the rate at which UDP served the last time, bytes a second; 0: it did not
+	udp, tcp bool          // paths that may be used at all
+	near     time.Duration // below this round trip time TCP is as good, and cheaper
+	known    float64       // the rate at which UDP served the last time, bytes a second; 0: it did not
 
 	state  contest
 	since  time.Duration // when the state began
@@ -66,6 +67,8 @@ const (
 	proveTime   = 400 * time.Millisecond // at least
 	compareTime = time.Second            // at least
 	aloneWindow = 3 * time.Second
+	deadAfter   = 3 * time.Second // without a byte over TCP
+	nearby      = 2 * time.Millisecond
 	retestAfter = 15 * time.Second
 	shortRest   = 4 * time.Second // of work: no comparison pays any more
 	worthAdding = 1.25            // both together must bring so much more than UDP alone
@@ -115,9 +118,14 @@ func (g *governor) step(now time.Duration, s sight) {
 	age := now - g.since
 	switch g.state {
 	case trying:
-		if well {
+		switch {
+		case s.rtt > 0 && s.rtt < g.near:
+			g.enter(beaten, now, s)
+		case well:
 			g.enter(proving, now, s)
 		}
+	case beaten:
+		g.doubt(now, s)
 	case proving:
 		g.prove(now, age, s)
 	case comparing:
@@ -163,6 +171,17 @@ func (g *governor) prove(now, age time.Duration, s sight) {
 		return
 	}
 	g.enter(alone, now, s)
+}
+
+// doubt gives UDP another chance when TCP brings nothing any more.
+func (g *governor) doubt(now time.Duration, s sight) {
+	switch {
+	case s.waiting || s.tcp > g.at.tcp:
+		g.mark, g.at = now, s.paths
+	case now-g.mark > deadAfter:
+		g.near = 0
+		g.enter(trying, now, s)
+	}
 }
 
 // recent is UDP's mean rate since the mark.

@@ -188,3 +188,20 @@ func TestWaitingForTheOriginProvesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TCP is preferred nearby, but not when it dies.
+func TestNearbyTCPThatDies(t *testing.T) {
+	g := governor{udp: true, tcp: true, near: nearby}
+	var s sight
+	s.ticket, s.rtt, s.up, s.left = 1, time.Millisecond/2, true, 1<<30
+	s.tcp = 1 << 20
+	if udp, tcp := g.look(100*time.Millisecond, s); udp != none || tcp != full {
+		t.Fatalf("nearby: %d, %d", udp, tcp)
+	}
+	for now := 200 * time.Millisecond; now < 5*time.Second; now += 100 * time.Millisecond {
+		g.look(now, s)
+	}
+	if udp, _ := g.look(5*time.Second, s); udp != full {
+		t.Errorf("TCP is dead, and UDP may not: %v", g.state)
+	}
+}

@@ -21,11 +21,11 @@ import (
 // udpPath keeps one connection of the bulk protocol to the relay, which carries
 // as many ranges as it can hold.
 type udpPath struct {
-	d     *download
-	bytes atomic.Int64
-	alive atomic.Pointer[udpConn] // nil while there is no connection that has answered
-	work  cell[bool]              // whether there is any for this path
-	again chan struct{}           // the governor has given the connection up
+	d      *download
+	bytes  atomic.Int64
+	alive  atomic.Pointer[udpConn] // nil while there is no connection that has answered
+	wanted cell[bool]              // whether there is to be a connection
+	again  chan struct{}           // the governor has given the connection up
 }
 
 const (
@@ -35,7 +35,7 @@ const (
 
 func newUDPPath(ctx context.Context, d *download) *udpPath {
 	p := &udpPath{d: d, again: make(chan struct{}, 1)}
-	p.work.put(true)
+	p.wanted.put(true)
 	if d.c.allowed(PathUDP) {
 		d.wg.Go(func() { p.run(ctx) })
 	}
@@ -56,7 +56,7 @@ func udpEndpoint(t job.Ticket) (job.Endpoint, bool) {
 func (p *udpPath) run(ctx context.Context) {
 	pause := newBackoff()
 	for ctx.Err() == nil {
-		if _, err := p.work.wait(ctx, func(on bool) bool { return on }); err != nil {
+		if _, err := p.wanted.wait(ctx, func(on bool) bool { return on }); err != nil {
 			return
 		}
 		t, err := p.d.waitTicket(ctx)
@@ -69,6 +69,9 @@ func (p *udpPath) run(ctx context.Context) {
 		e, err := p.d.engine.wait(ctx, present)
 		if err != nil {
 			return
+		}
+		if on, _, _ := p.wanted.get(); !on {
+			continue
 		}
 		before := p.bytes.Load()
 		err = p.once(t, e)
