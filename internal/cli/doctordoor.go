@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -56,7 +57,11 @@ func (e *examination) knock(ctx context.Context, at job.Endpoint) bool {
 	d := transport.Dialer{Network: e.app.network()}
 	conn, err := d.Dial(ctx, at)
 	if err != nil {
-		e.bad(ctx, "door", err)
+		f := classify(ctx, err)
+		if f.Code == "network" {
+			f.Hint = fmt.Sprintf("open port %d in the relay's firewall; until then everything goes over ssh", at.Port)
+		}
+		e.tell(finding{What: "door", Verdict: findBad, Text: f.Message, Hint: f.Hint, Exit: f.Exit})
 		return false
 	}
 	_ = conn.Close() // nothing was sent

@@ -198,6 +198,16 @@ func (o *door) isDown() bool {
 	return o.down != nil
 }
 
+// why tells why no connection stands at the moment; nil if one does or may.
+func (o *door) why() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.conns) > 0 {
+		return nil
+	}
+	return o.down
+}
+
 // target is where a slot connects to.
 type target struct {
 	endpoint job.Endpoint

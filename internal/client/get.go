@@ -56,6 +56,7 @@ type download struct {
 	pump    *pump   // nil without Request.Stdout
 	wrong   *mismatches
 	roaming roaming
+	warned  bool // of a public door that can't be reached
 }
 
 // Get brings one file: it submits the request, fetches what is missing over
@@ -287,6 +288,7 @@ func (d *download) tick() {
 		d.govern()
 		d.door.tick(d.current)
 		d.ssh.want(d.door.failing(d.current))
+		d.warnOfDoor()
 	}
 	d.report.progress()
 }

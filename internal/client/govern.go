@@ -1,6 +1,11 @@
 package client
 
-import "time"
+import (
+	"fmt"
+	"time"
+
+	"github.com/jumpget/jumpget/internal/progress"
+)
 
 // standby is how many connections to the public door are kept while UDP carries
 // everything, so that its failure costs no handshake.
@@ -66,6 +71,25 @@ func (d *download) udpRate() int64 {
 		return 0
 	}
 	return int64(max(d.gov.best, float64(d.udp.bytes.Load())/time.Since(d.started).Seconds()))
+}
+
+// doorGrace is how long a download lets its relay's public door be unreachable
+// before it says so.
+const doorGrace = 2 * time.Second
+
+// warnOfDoor says once that the public door can't be reached, where nothing
+// but ssh is left or not even that.
+func (d *download) warnOfDoor() {
+	err := d.door.why()
+	if err == nil || d.warned || d.udp.delivering() || d.ticketAt == 0 || time.Since(d.started)-d.ticketAt < doorGrace {
+		return
+	}
+	d.warned = true
+	rest := "trying again and again"
+	if d.c.allowed(PathSSH) {
+		rest = "going over ssh, which is slower"
+	}
+	d.report.note(progress.Warning, fmt.Sprintf("the relay's public door can't be reached: %v; %s. `jumpget doctor` tells more", err, rest))
 }
 
 func (c contest) String() string {
