@@ -49,6 +49,7 @@ func (d *download) sight(e *engine) sight {
 	if c := d.udp.alive.Load(); c != nil {
 		stats := c.conn.Stats()
 		s.up, s.silent, s.waiting = true, stats.Silent, stats.Waiting
+		s.loss = float64(stats.Lost) / max(float64(stats.Lost+stats.Packets), 1)
 		if stats.RTT > 0 {
 			s.rtt = stats.RTT
 		}

@@ -58,6 +58,7 @@ type sight struct {
 	up      bool          // UDP has answered, and its connection stands
 	silent  time.Duration // for how long UDP has owed bytes and said nothing
 	waiting bool          // the relay has none of what is wanted, so rates tell nothing
+	loss    float64       // share of UDP's packets that were lost so far
 	left    int64         // bytes that have not come; negative: not known
 }
 
@@ -70,10 +71,12 @@ const (
 	deadAfter   = 3 * time.Second // without a byte over TCP
 	nearby      = 2 * time.Millisecond
 	retestAfter = 15 * time.Second
-	shortRest   = 4 * time.Second // of work: no comparison pays any more
-	worthAdding = 1.25            // both together must bring so much more than UDP alone
-	fewOf       = 4               // TCP this much faster than UDP carries alone
-	fallen      = 0.4             // of its best rate
+	shortRest   = 4 * time.Second  // of work: no comparison pays any more
+	longRest    = 15 * time.Second // the same for a UDP that nothing speaks against
+	throttled   = 0.5              // of its packets lost: nobody's link is like that
+	worthAdding = 1.25             // both together must bring so much more than UDP alone
+	fewOf       = 4                // TCP this much faster than UDP carries alone
+	fallen      = 0.4              // of its best rate
 )
 
 // look takes what has happened by now, and says what each path may do.
@@ -165,7 +168,11 @@ func (g *governor) prove(now, age time.Duration, s sight) {
 		return
 	}
 	rate := g.recent(now, s)
-	if g.pays(s, rate) && rate < g.known*fallen || g.pays(s, rate) && g.known == 0 {
+	rest := longRest
+	if s.loss > throttled || rate < g.known*fallen {
+		rest = shortRest
+	}
+	if (g.known == 0 || rate < g.known*fallen) && pays(s, rate, rest) {
 		g.before = rate
 		g.enter(comparing, now, s)
 		return
@@ -189,9 +196,9 @@ func (g *governor) recent(now time.Duration, s sight) float64 {
 	return float64(s.udp-g.at.udp) / max((now-g.mark).Seconds(), 1e-3)
 }
 
-// pays tells whether enough is left for a comparison to be worth it.
-func (g *governor) pays(s sight, rate float64) bool {
-	return s.left < 0 || float64(s.left) > rate*shortRest.Seconds()
+// pays tells whether so much is left that a comparison is worth it.
+func pays(s sight, rate float64, rest time.Duration) bool {
+	return s.left < 0 || float64(s.left) > rate*rest.Seconds()
 }
 
 // compare lets both work. TCP needs some round trips to get going; what counts
@@ -249,7 +256,7 @@ func (g *governor) watch(now time.Duration, s sight) {
 	}
 	rate := g.recent(now, s)
 	g.mark, g.at = now, s.paths
-	if rate < g.best*fallen && now-g.tested > retestAfter && g.pays(s, rate) {
+	if rate < g.best*fallen && now-g.tested > retestAfter && pays(s, rate, shortRest) {
 		g.before = rate
 		g.enter(comparing, now, s)
 		return
