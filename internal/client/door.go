@@ -307,8 +307,12 @@ func (o *door) admit(ctx context.Context, s *slot) error {
 func (o *door) connected(s *slot, c *transport.RangeConn) {
 	o.mu.Lock()
 	o.conns[s] = c
+	first := len(o.conns) == 1
 	o.reopen()
 	o.mu.Unlock()
+	if first {
+		trySend(o.d.nudge, struct{}{})
+	}
 }
 
 // reopen ends the time of being down; the lock is held.

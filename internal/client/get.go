@@ -38,6 +38,7 @@ type download struct {
 	engine cell[*engine] // nil between two objects
 	object cell[job.ID]  // what the file holds; empty while it turns over
 	events chan event
+	nudge  chan struct{} // a first connection stands
 
 	door   *door
 	udp    *udpPath
@@ -73,7 +74,7 @@ func (c *Client) Get(ctx context.Context, r Request) (*Result, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	d := &download{
 		c: c, req: r, started: time.Now(), fail: fail,
-		events: make(chan event, 16), wrong: newMismatches(),
+		events: make(chan event, 16), nudge: make(chan struct{}, 1), wrong: newMismatches(),
 	}
 	d.access = newAccess(d)
 	d.roaming.own = c.own
@@ -130,6 +131,8 @@ func (d *download) run(ctx context.Context) (*Result, error) {
 				err = errors.Join(err, d.mismatched(m))
 			}
 		case <-changed:
+		case <-d.nudge:
+			d.tick() // who may work can change with the first connection
 		case <-ticker.C:
 			d.tick()
 			if addr, moved := d.roaming.look(ctx, time.Since(d.started)); moved {
