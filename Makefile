@@ -55,6 +55,10 @@ soak: ## the kill -9 suite with a thousand kills
 	@scripts/need ssh sshd
 	JUMPGET_TEST_KILLS=1000 go test -timeout 80m -run Kill -v ./internal/e2e
 
+.PHONY: sim
+sim: ## the congestion controller on 200 random links, in virtual time
+	JUMPGET_SIM_LINKS=200 go test -v -run TestRandomLinks ./internal/congestion
+
 .PHONY: bench-loopback
 bench-loopback: ## loopback throughput and memory, against curl and nginx
 	@scripts/need ssh sshd nginx curl

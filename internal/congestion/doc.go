@@ -39,7 +39,8 @@
 // Losses after the bottleneck do not enter c. The noise of a block's mean delay
 // comes from the second differences of neighbouring blocks, which a queue that
 // grows evenly leaves alone; so jitter is known as such. Floors are minima of
-// blocks' means over a sliding window.
+// blocks' means over a sliding window; one that was not seen for 5 s or 25 rounds
+// is looked for in Refresh.
 //
 // Losses are counted twice, with runs and with runs cut at three, and compared
 // with p0, the path's own loss, which is measured only below capacity (Down,

@@ -146,7 +146,8 @@ func TestManyFlowsGetAlong(t *testing.T) {
 	}
 }
 
-// The longer way has the weaker hand, as with TCP, but is not starved.
+// The longer way has the stronger hand, for its target queue is longer, but the
+// shorter is not starved.
 func TestDifferentRoundTripsShare(t *testing.T) {
 	p := parse(t, "mild rate=100M rtt=40ms loss=0.01")
 	path := linksim.NewPath(p, 1)
