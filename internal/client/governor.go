@@ -118,13 +118,13 @@ func (g *governor) step(now time.Duration, s sight) {
 	if g.state != trying && g.state != beaten && !well {
 		g.enter(trying, now, s)
 	}
+	if (g.state == trying || g.state == proving) && s.rtt > 0 && s.rtt < g.near {
+		g.enter(beaten, now, s)
+	}
 	age := now - g.since
 	switch g.state {
 	case trying:
-		switch {
-		case s.rtt > 0 && s.rtt < g.near:
-			g.enter(beaten, now, s)
-		case well:
+		if well {
 			g.enter(proving, now, s)
 		}
 	case beaten:
