@@ -6,8 +6,8 @@
 //
 //	submit over ssh → ticket → open the partial file
 //	                              ↓
-//	   events (sums, growth) → [scheduler] ← workers: public door × N, ssh
-//	                              ↓
+//	   events (sums, growth) → [scheduler] ← workers: UDP, public door × N, ssh
+//	                              ↓            ↑ [governor]: who may work
 //	                verify by read-back → finish
 //
 // Nothing that a path delivers is trusted: a byte counts when its chunk's
