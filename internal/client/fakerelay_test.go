@@ -34,8 +34,9 @@ type fakeRelay struct {
 	cert tls.Certificate
 
 	apiAddr, doorAddr string
-	udpPort           int    // 0: no UDP
-	stop              func() // of the servers that run
+	udpPort           int           // 0: no UDP
+	clockOff          time.Duration // of the relay's clock
+	stop              func()        // of the servers that run
 
 	mu       sync.Mutex
 	cond     *sync.Cond
@@ -306,7 +307,7 @@ func (r *fakeRelay) ticket() *wire.Ticket {
 	if r.udpPort != 0 {
 		all = append(all, wire.Endpoint{Scheme: job.SchemeUDP, Port: r.udpPort})
 	}
-	return &wire.Ticket{Job: r.id, Token: r.token, Expires: time.Now().Add(time.Hour), Endpoints: all}
+	return &wire.Ticket{Job: r.id, Token: r.token, Expires: time.Now().Add(time.Hour + r.clockOff), Endpoints: all}
 }
 
 // job is the status; the lock is held.

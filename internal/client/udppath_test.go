@@ -127,3 +127,15 @@ func TestUDPWaitsForTheOrigin(t *testing.T) {
 		t.Errorf("%v", res.Paths)
 	}
 }
+
+// The relay's clock is a day off: what it says of times decides nothing here.
+func TestRelaysClockIsOff(t *testing.T) {
+	for _, off := range []time.Duration{-24 * time.Hour, 24 * time.Hour} {
+		r := newFakeRelay(t, 3<<20)
+		r.clockOff = off
+		serveUDP(t, r, nil)
+		for _, p := range []Path{PathUDP, PathTCP, PathSSH} {
+			mustGet(t, newTestClient(t, r, func(cfg *Config) { cfg.Paths = []Path{p} }), r, request(t.TempDir()))
+		}
+	}
+}

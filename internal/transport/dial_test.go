@@ -2,10 +2,14 @@ package transport
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
+	"math/big"
 	"net"
 	"strings"
 	"testing"
@@ -185,5 +189,31 @@ func TestDialErrorsByKind(t *testing.T) {
 	_ = l.Close()
 	if _, err := (&Dialer{}).Dial(t.Context(), silent); !errors.As(err, &unreachable) {
 		t.Errorf("a closed port: %v", err)
+	}
+}
+
+// A clock that is off by a day makes a certificate one of tomorrow, or of
+// yesterday. The pin alone decides.
+func TestDialWithAClockThatIsOff(t *testing.T) {
+	for name, off := range map[string]time.Duration{"not valid yet": 24 * time.Hour, "expired": -48 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			from := time.Now().Add(off)
+			template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: from, NotAfter: from.Add(time.Hour)}
+			der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := greeter(t, ServerTLS(tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}))
+			e.Pin = Pin(der)
+			c, err := (&Dialer{}).Dial(t.Context(), e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			hello(t, c)
+		})
 	}
 }
