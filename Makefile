@@ -24,7 +24,7 @@ try: ## the main job on this machine, through an embedded relay
 .PHONY: test
 test: ## every test, with the race detector where it pays; needs sshd
 	@scripts/need ssh sshd
-	@[ "$$(id -u)" != 0 ] || scripts/need ip ping nginx curl || true
+	@[ "$$(id -u)" != 0 ] || scripts/need ip ping nginx curl strace || true
 	go vet ./...
 	go test -timeout 9m ./...
 	@go run ./lab/cmd/lab check || echo 'So the tests on emulated links were skipped.'

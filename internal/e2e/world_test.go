@@ -93,7 +93,8 @@ func (w *world) startRelay() {
 	if w.sshd == nil {
 		args = append(args, "--ssh-listen", "127.0.0.1:"+strconv.Itoa(w.ssh), "--authorized-keys", w.file("authorized_keys"))
 	}
-	p := w.start("relay", args...)
+	p := w.program(args...)
+	p.run(w.t)
 	w.mu.Lock()
 	w.relay = p
 	w.mu.Unlock()
@@ -112,7 +113,15 @@ func (w *world) startRelay() {
 
 // client starts the program with the settings of this world.
 func (w *world) client(args ...string) *process {
-	return w.start("client", append([]string{
+	p := w.prepare(args...)
+	p.run(w.t)
+	return p
+}
+
+// prepare is client without the start.
+func (w *world) prepare(args ...string) *process {
+	w.t.Helper()
+	return w.program(append([]string{
 		"--relay", fmt.Sprintf("%s@127.0.0.1:%d", w.user, w.ssh), "--identity", w.file("key"), "--ssh", w.command,
 		"--local-port", strconv.Itoa(w.local), "--progress", "none",
 	}, args...)...)
@@ -128,20 +137,26 @@ func (w *world) get(args ...string) string {
 	return p.out.String()
 }
 
-func (w *world) start(name string, args ...string) *process {
+// program is the program with its arguments, not running yet.
+func (w *world) program(args ...string) *process {
 	w.t.Helper()
 	exe, err := os.Executable()
 	check(w.t, err)
 	p := &process{cmd: exec.Command(exe, args...), done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), asProgram+"=1", "HOME="+w.dir, "XDG_CONFIG_HOME="+w.file("config"), "XDG_STATE_HOME="+w.file("state"))
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.WaitDelay = &p.out, &p.err, time.Second
-	check(w.t, p.cmd.Start())
+	return p
+}
+
+// run starts it; it ends with the test at the latest.
+func (p *process) run(t *testing.T) {
+	t.Helper()
+	check(t, p.cmd.Start())
 	go func() {
 		_ = p.cmd.Wait() // ProcessState tells
 		close(p.done)
 	}()
-	w.t.Cleanup(p.kill)
-	return p
+	t.Cleanup(p.kill)
 }
 
 // process is the program running.
