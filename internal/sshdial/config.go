@@ -13,7 +13,7 @@ import (
 const (
 	DefaultTarget         = "127.0.0.1:4100"
 	DefaultPersist        = 10 * time.Minute
-	DefaultConnectTimeout = 20 * time.Second
+	DefaultConnectTimeout = 45 * time.Second // with 30 % of packets lost TCP alone can take half of it
 	DefaultStaleAfter     = 10 * time.Second
 )
 
