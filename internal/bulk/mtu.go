@@ -44,6 +44,7 @@ type sizer struct {
 
 	lostRun  int               // large packets lost since the last one that came through
 	runStart uint64            // the first of them
+	passed   uint64            // the newest large packet that came through, plus 1
 	smalls   [holeSmall]uint64 // the last small packets that came through
 }
 
@@ -128,6 +129,7 @@ func (s *sizer) acked(size int, number uint64) bool {
 			s.timeouts, s.suspect = 0, false
 		}
 		s.lostRun = 0
+		s.passed = max(s.passed, number+1)
 	default:
 		s.small = s.small || number >= s.since
 		copy(s.smalls[1:], s.smalls[:])
@@ -189,8 +191,13 @@ func (s *sizer) timeout(next uint64) bool {
 	return true
 }
 
-// missed counts a large packet that got lost.
+// missed counts a large packet that got lost. One that was sent before another
+// which came through says nothing: an acknowledgement on a lossy link gives up
+// many such at once.
 func (s *sizer) missed(number uint64) {
+	if number < s.passed {
+		return
+	}
 	if s.lostRun == 0 || number < s.runStart {
 		s.runStart = number
 	}

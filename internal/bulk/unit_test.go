@@ -377,3 +377,34 @@ func TestPathMemory(t *testing.T) {
 		}
 	})
 }
+
+// On a lossy link one acknowledgement gives up many large packets, and small ones
+// come through among them. That is no black hole: later large ones came, too.
+func TestLossIsNoBlackHole(t *testing.T) {
+	s := newSizer(maxPacket)
+	s.acked(maxPacket, 1)
+	for n := uint64(2); n < 1000; n += 100 {
+		for i := range uint64(100) {
+			switch {
+			case i%3 == 0 && i < 90: // lost
+			case i%10 == 1:
+				s.acked(basePacket, n+i)
+			default:
+				s.acked(maxPacket, n+i)
+			}
+		}
+		for i := uint64(0); i < 90; i += 3 {
+			s.lost(maxPacket, n+i, 0)
+			if s.hole() {
+				t.Fatalf("a black hole is seen at %d", n+i)
+			}
+		}
+	}
+	for n := uint64(2000); n < 2020; n++ { // and here there is one
+		s.lost(maxPacket, n, 0)
+		s.acked(basePacket, n+1000)
+	}
+	if !s.hole() {
+		t.Error("a black hole is not seen")
+	}
+}
