@@ -5,8 +5,9 @@ package peer
 import (
 	"fmt"
 	"os/exec"
-	"slices"
 	"strings"
+
+	"github.com/jumpget/jumpget/lab/table"
 )
 
 // Server is something that a peer needs to run on the relay or the origin.
@@ -115,23 +116,10 @@ func jumpget(name, about, before, flags string) Peer {
 
 // Find returns the named peers; "all" or no names stand for every one.
 func Find(names ...string) ([]Peer, error) {
-	all := All()
-	if len(names) == 0 || slices.Equal(names, []string{"all"}) {
-		return all, nil
+	if len(names) == 0 {
+		return All(), nil
 	}
-	var found []Peer
-	for _, name := range names {
-		i := slices.IndexFunc(all, func(p Peer) bool { return p.Name == name })
-		if i < 0 {
-			var known []string
-			for _, p := range all {
-				known = append(known, p.Name)
-			}
-			return nil, fmt.Errorf("there is no peer named %q; there are %s", name, strings.Join(known, ", "))
-		}
-		found = append(found, all[i])
-	}
-	return found, nil
+	return table.Find("peer", All(), func(p Peer) string { return p.Name }, names...)
 }
 
 // Missing returns the commands that the peer needs and this machine lacks.

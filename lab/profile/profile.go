@@ -5,12 +5,13 @@ package profile
 import (
 	_ "embed"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jumpget/jumpget/lab/link"
+
+	"github.com/jumpget/jumpget/lab/table"
 )
 
 //go:embed profiles.txt
@@ -39,45 +40,14 @@ func All() []Profile {
 
 // Find returns the named profiles; "all" or no names stand for every one.
 func Find(names ...string) ([]Profile, error) {
-	all := All()
-	if len(names) == 0 || slices.Equal(names, []string{"all"}) {
-		return all, nil
+	if len(names) == 0 {
+		return All(), nil
 	}
-	var found []Profile
-	for _, name := range names {
-		i := slices.IndexFunc(all, func(p Profile) bool { return p.Name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("there is no link named %q; there are %s", name, strings.Join(namesOf(all), ", "))
-		}
-		found = append(found, all[i])
-	}
-	return found, nil
-}
-
-func namesOf(ps []Profile) []string {
-	names := make([]string, len(ps))
-	for i, p := range ps {
-		names[i] = p.Name
-	}
-	return names
+	return table.Find("link", All(), func(p Profile) string { return p.Name }, names...)
 }
 
 // Parse reads profiles in the form that profiles.txt explains.
-func Parse(text string) ([]Profile, error) {
-	var ps []Profile
-	for i, line := range strings.Split(text, "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		p, err := ParseLine(line)
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", i+1, err)
-		}
-		ps = append(ps, p)
-	}
-	return ps, nil
-}
+func Parse(text string) ([]Profile, error) { return table.Parse(text, ParseLine) }
 
 // minQueue keeps a thin or short link from having no queue at all: ten packets.
 const minQueue = 15_000

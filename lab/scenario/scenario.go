@@ -13,6 +13,8 @@ import (
 
 	"github.com/jumpget/jumpget/lab/link"
 	"github.com/jumpget/jumpget/lab/profile"
+
+	"github.com/jumpget/jumpget/lab/table"
 )
 
 //go:embed scenarios.txt
@@ -86,41 +88,11 @@ func Find(names ...string) ([]Scenario, error) {
 	if len(names) == 0 {
 		return []Scenario{{}}, nil
 	}
-	all := All()
-	if slices.Equal(names, []string{"all"}) {
-		return all, nil
-	}
-	var found []Scenario
-	for _, name := range names {
-		i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name })
-		if i < 0 {
-			known := make([]string, len(all))
-			for j, s := range all {
-				known[j] = s.Name
-			}
-			return nil, fmt.Errorf("there is no scenario named %q; there are %s", name, strings.Join(known, ", "))
-		}
-		found = append(found, all[i])
-	}
-	return found, nil
+	return table.Find("scenario", All(), func(s Scenario) string { return s.Name }, names...)
 }
 
 // Parse reads scenarios in the form that scenarios.txt explains.
-func Parse(text string) ([]Scenario, error) {
-	var all []Scenario
-	for i, line := range strings.Split(text, "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		s, err := ParseLine(line)
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", i+1, err)
-		}
-		all = append(all, s)
-	}
-	return all, nil
-}
+func Parse(text string) ([]Scenario, error) { return table.Parse(text, ParseLine) }
 
 // ParseLine reads one scenario.
 func ParseLine(line string) (Scenario, error) {
