@@ -74,6 +74,11 @@ type Stats struct {
 	Handshake time.Duration // from the first packet to the first answer
 }
 
+// Loss is the share of packets that were lost; 0 before any came.
+func (s Stats) Loss() float64 {
+	return float64(s.Lost) / max(float64(s.Lost+s.Packets), 1)
+}
+
 // Conn is a client's end of a connection. Its methods may be called from many
 // goroutines. Make one with Dial and end it with Close.
 type Conn struct {

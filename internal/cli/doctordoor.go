@@ -29,7 +29,7 @@ func (e *examination) door(ctx context.Context, c *client.Client, s *wire.Status
 		return
 	}
 	open := false
-	doors := job.HTTPEndpoints((&wire.Ticket{Endpoints: s.Endpoints}).Ticket().Endpoints)
+	doors := job.HTTPEndpoints(wire.ToEndpoints(s.Endpoints))
 	for _, at := range doors {
 		if at.Host == "" {
 			host, err := sshdial.Resolve(ctx, ssh)

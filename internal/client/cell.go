@@ -50,6 +50,14 @@ func (c *cell[T]) wait(ctx context.Context, ok func(T) bool) (T, error) {
 	}
 }
 
+// trySend sends without waiting; what does not fit is dropped.
+func trySend[T any](ch chan<- T, v T) {
+	select {
+	case ch <- v:
+	default:
+	}
+}
+
 func anything[T any](T) bool { return true }
 
 // present is for pointers that may be there without one.

@@ -122,25 +122,26 @@ func (o *door) tick(e *engine) {
 
 // replace closes a slow worker's connection; its slot makes a new one.
 func (o *door) replace(w *worker) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for s, c := range o.conns {
-		if s.worker.Load() == w {
-			o.d.c.cfg.Log.Info("a connection is much slower than the others and is replaced")
-			s.replaced.Store(true)
-			_ = c.Close() // its reader reports what matters
-		}
+	if o.renew(func(s *slot) bool { return s.worker.Load() == w }) {
+		o.d.c.cfg.Log.Info("a connection is much slower than the others and is replaced")
 	}
 }
 
 // reconnect closes every connection; their slots make new ones at once.
-func (o *door) reconnect() {
+func (o *door) reconnect() { _ = o.renew(func(*slot) bool { return true }) }
+
+// renew closes the connections of some slots, and reports whether there are any.
+func (o *door) renew(which func(*slot) bool) (some bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for s, c := range o.conns {
-		s.replaced.Store(true)
-		_ = c.Close() // it leads nowhere
+		if which(s) {
+			some = true
+			s.replaced.Store(true)
+			_ = c.Close() // its reader reports what matters
+		}
 	}
+	return some
 }
 
 // open is the number of connections that stand.

@@ -47,6 +47,11 @@ func (e *engine) more(f func(s *scheduler)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	f(e.sched)
+	e.rouse()
+}
+
+// rouse wakes idle workers; the lock is held.
+func (e *engine) rouse() {
 	close(e.wake)
 	e.wake = make(chan struct{})
 }
@@ -101,8 +106,7 @@ func (e *engine) done(w *worker, p *piece) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if rest := e.sched.done(w, p); rest {
-		close(e.wake)
-		e.wake = make(chan struct{})
+		e.rouse()
 	}
 }
 
@@ -132,21 +136,17 @@ func (e *engine) dropPath(path Path) {
 	})
 }
 
-// permit says how much each path may take on from now on.
-func (e *engine) permit(path Path, a allowance) {
-	e.mu.Lock()
-	same := e.sched.allow[path] == a
-	e.mu.Unlock()
-	if !same {
-		e.more(func(s *scheduler) { s.allow[path] = a })
-	}
-}
-
-// allowance is how much a path may take on.
-func (e *engine) allowance(path Path) allowance {
+// permit says how much a path may take on from now on, and reports whether
+// that is another than before.
+func (e *engine) permit(path Path, a allowance) (changed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.sched.allow[path]
+	if e.sched.allow[path] == a {
+		return false
+	}
+	e.sched.allow[path] = a
+	e.rouse()
+	return true
 }
 
 // left is the number of bytes that have not come; negative while the size is
@@ -177,8 +177,7 @@ func (e *engine) finished(w *worker) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if rest := e.sched.finished(w); rest {
-		close(e.wake)
-		e.wake = make(chan struct{})
+		e.rouse()
 	}
 }
 

@@ -179,6 +179,9 @@ func (d *download) gotTicket(t job.Ticket) {
 	d.ticket.put(t)
 	if !again {
 		d.ticketAt = time.Since(d.started)
+		if _, speaks := udpEndpoint(t); !speaks {
+			d.gov.udp = false
+		}
 		d.report.submitted(t.Job)
 	}
 }

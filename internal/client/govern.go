@@ -19,16 +19,15 @@ func (d *download) govern() {
 	e := d.current
 	before := d.gov.state
 	udp, tcp := d.gov.look(time.Since(d.started), d.sight(e))
-	e.permit(PathUDP, udp)
+	if e.permit(PathUDP, udp) && udp == none {
+		e.dropPath(PathUDP) // its connection sees that, and cancels them
+	}
 	e.permit(PathTCP, tcp)
 	if tcp == none && d.tcp == full {
 		d.door.reconnect() // what was asked for over TCP would take UDP's room for a long time
 	}
 	d.tcp = tcp
 	d.udp.wanted.put(udp != none || d.gov.state == trying)
-	if udp == none && d.udp.alive.Load() == nil {
-		e.dropPath(PathUDP) // one that has answered gives its pieces up itself
-	}
 	if before == d.gov.state {
 		return
 	}
@@ -41,15 +40,10 @@ func (d *download) govern() {
 // sight gathers what the governor wants to know.
 func (d *download) sight(e *engine) sight {
 	s := sight{paths: paths{udp: d.udp.bytes.Load(), tcp: d.door.bytes.Load()}, left: e.left(), rtt: d.door.inspect().RTT, ticket: d.ticketAt}
-	if t, has, _ := d.ticket.get(); has {
-		if _, speaks := udpEndpoint(t); !speaks {
-			d.gov.udp = false
-		}
-	}
 	if c := d.udp.alive.Load(); c != nil {
 		stats := c.conn.Stats()
 		s.up, s.silent, s.waiting = true, stats.Silent, stats.Waiting
-		s.loss = float64(stats.Lost) / max(float64(stats.Lost+stats.Packets), 1)
+		s.loss = stats.Loss()
 		if stats.RTT > 0 {
 			s.rtt = stats.RTT
 		}

@@ -192,8 +192,7 @@ func (c *Client) Status(ctx context.Context) (*wire.Status, error) {
 	if err := c.api.call(ctx, http.MethodGet, "/v1/status", nil, &s); err != nil {
 		return nil, err
 	}
-	t := (&wire.Ticket{Endpoints: s.Endpoints}).Ticket()
-	s.Endpoints = wire.FromEndpoints(c.complete(t.Endpoints))
+	s.Endpoints = wire.FromEndpoints(c.complete(wire.ToEndpoints(s.Endpoints)))
 	return &s, nil
 }
 

@@ -2,14 +2,12 @@ package client
 
 import (
 	"context"
-	"crypto/sha256"
 	"net/netip"
 	"time"
 
 	"github.com/jumpget/jumpget/internal/bulk"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/span"
-	"github.com/jumpget/jumpget/internal/transport"
 )
 
 // Knock is what a try of the relay's UDP port came to.
@@ -31,14 +29,10 @@ func (c *Client) KnockUDP(ctx context.Context, t job.Ticket) (*Knock, error) {
 	if err != nil {
 		return nil, err
 	}
-	pc, err := transport.DialUDP(ctx, remote)
-	if err != nil {
-		return nil, err
-	}
 	k := &Knock{Endpoint: at}
 	sink := knockSink{done: make(chan struct{}), refused: make(chan netip.Addr, 1)}
-	conn, err := bulk.Dial(ctx, pc, remote, bulk.Config{
-		Key: bulk.NewKey(sha256.Sum256([]byte(t.Token))), Sink: sink, First: []span.Span{{Start: 0, End: 1}}, Last: true,
+	conn, err := dialUDP(ctx, remote, t, bulk.Config{
+		Sink: sink, First: []span.Span{{Start: 0, End: 1}}, Last: true,
 		NotGranted: func(a netip.Addr) { trySend(sink.refused, a) },
 	})
 	if err != nil {
@@ -66,10 +60,3 @@ type knockSink struct {
 
 func (knockSink) Data(int64, []byte) error       { return nil }
 func (s knockSink) Done(bulk.RangeID, span.Span) { close(s.done) }
-
-func trySend[T any](ch chan T, v T) {
-	select {
-	case ch <- v:
-	default:
-	}
-}

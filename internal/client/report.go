@@ -98,8 +98,8 @@ func (r *reporter) pathsNow() []progress.Path {
 		if c != nil {
 			st := c.conn.Stats()
 			p.Conns, p.RTT = 1, st.RTT
-			if all := st.Packets + st.Lost; all > 0 {
-				p.Loss = float64(st.Lost) / float64(all)
+			if st.Packets > 0 {
+				p.Loss = st.Loss()
 			}
 		}
 		out = append(out, p)

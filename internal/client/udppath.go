@@ -42,7 +42,7 @@ func newUDPPath(ctx context.Context, d *download) *udpPath {
 	return p
 }
 
-// endpoint is where the ticket says that the relay's UDP port is.
+// udpEndpoint is where the ticket says that the relay's UDP port is.
 func udpEndpoint(t job.Ticket) (job.Endpoint, bool) {
 	for _, e := range t.Endpoints {
 		if e.Scheme == job.SchemeUDP {
@@ -110,27 +110,22 @@ func (p *udpPath) failed(ctx context.Context, t job.Ticket, err error) bool {
 // once makes one connection and works with it until it ends, the object is done
 // with, or the governor gives it up.
 func (p *udpPath) once(t job.Ticket, e *engine) error {
-	ctx, cancel := context.WithCancelCause(e.ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(e.ctx)
+	defer cancel()
 	at, _ := udpEndpoint(t)
 	remote, err := p.d.c.resolveUDP(ctx, at)
 	if err != nil {
 		return err
 	}
-	pc, err := transport.DialUDP(ctx, remote)
-	if err != nil {
-		return err
-	}
 	w := e.join(PathUDP, 0)
 	if w == nil {
-		return pc.Close()
+		return nil
 	}
 	defer e.leave(w)
 	c := &udpConn{path: p, engine: e, worker: w, wake: make(chan struct{}, 1), pieces: map[bulk.RangeID]*piece{}}
-	first := c.assign(maxFirst)
-	if c.conn, err = bulk.Dial(ctx, pc, remote, bulk.Config{
-		Key: bulk.NewKey(sha256.Sum256([]byte(t.Token))), Sink: c, Object: string(e.object),
-		First: first, Last: e.exhausted(), Rate: p.d.c.cfg.Limit, Silence: udpSilence,
+	if c.conn, err = dialUDP(ctx, remote, t, bulk.Config{
+		Sink: c, Object: string(e.object), First: c.assign(maxFirst), Last: e.exhausted(),
+		Rate: p.d.c.cfg.Limit, Silence: udpSilence,
 		NotGranted: func(a netip.Addr) { p.grant(ctx, a) },
 	}); err != nil {
 		return err
@@ -151,6 +146,16 @@ func (p *udpPath) grant(ctx context.Context, addr netip.Addr) {
 	})
 }
 
+// dialUDP opens a connection on a socket of its own, keyed by a ticket.
+func dialUDP(ctx context.Context, remote netip.AddrPort, t job.Ticket, cfg bulk.Config) (*bulk.Conn, error) {
+	pc, err := transport.DialUDP(ctx, remote)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Key = bulk.NewKey(sha256.Sum256([]byte(t.Token)))
+	return bulk.Dial(ctx, pc, remote, cfg)
+}
+
 // resolveUDP looks the relay's name up, as it would be for TCP.
 func (c *Client) resolveUDP(ctx context.Context, at job.Endpoint) (netip.AddrPort, error) {
 	network := "ip" + strings.TrimPrefix(c.cfg.Network, "tcp")
@@ -163,12 +168,7 @@ func (c *Client) resolveUDP(ctx context.Context, at job.Endpoint) (netip.AddrPor
 
 // hangUp ends the connection because it has been silent for too long; another
 // is tried.
-func (p *udpPath) hangUp() {
-	select {
-	case p.again <- struct{}{}:
-	default:
-	}
-}
+func (p *udpPath) hangUp() { trySend(p.again, struct{}{}) }
 
 // maxFirst is how many ranges fit into the first packet with ease.
 const maxFirst = 8
@@ -213,10 +213,7 @@ func (c *udpConn) Done(id bulk.RangeID, _ span.Span) {
 	if p != nil {
 		c.engine.done(c.worker, p)
 	}
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
+	trySend(c.wake, struct{}{})
 }
 
 // run keeps the relay supplied with ranges.
@@ -228,9 +225,6 @@ func (c *udpConn) run(ctx context.Context) error {
 		case <-c.conn.Done():
 			return c.conn.Err()
 		default:
-		}
-		if c.engine.allowance(PathUDP) == none {
-			c.engine.drop(c.worker)
 		}
 		c.trim()
 		if err := c.ask(); err != nil {

@@ -22,13 +22,18 @@ func FromEndpoints(es []job.Endpoint) []Endpoint {
 	return out
 }
 
+// ToEndpoints takes endpoints off the wire.
+func ToEndpoints(es []Endpoint) []job.Endpoint {
+	out := make([]job.Endpoint, len(es))
+	for i, e := range es {
+		out[i] = job.Endpoint(e)
+	}
+	return out
+}
+
 // Ticket takes a ticket off the wire.
 func (t *Ticket) Ticket() job.Ticket {
-	es := make([]job.Endpoint, len(t.Endpoints))
-	for i, e := range t.Endpoints {
-		es[i] = job.Endpoint(e)
-	}
-	return job.Ticket{Job: t.Job, Token: t.Token, Expires: t.Expires, Endpoints: es, Observed: t.Observed}
+	return job.Ticket{Job: t.Job, Token: t.Token, Expires: t.Expires, Endpoints: ToEndpoints(t.Endpoints), Observed: t.Observed}
 }
 
 // FromStatus puts a job's status on the wire.
