@@ -40,7 +40,7 @@ var layers = []struct {
 	{"internal/blob", []string{"growfile", "span"}},
 	{"internal/transport", []string{"bulk", "job", "span", "wire"}},
 	{"internal/relay", []string{"session", "job", "span", "growfile", "origin", "access", "store", "blob"}},
-	{"internal/bulkd", []string{"session", "job", "span", "bulk", "relay"}},
+	{"internal/bulkd", []string{"session", "job", "span", "congestion", "bulk", "relay"}},
 	{"internal/httpd", []string{"session", "job", "access", "growfile", "relay", "span", "transport", "wire"}},
 	{"internal/sshend", []string{"access", "httpd"}},
 	{"internal/relayd", []string{"session", "job", "access", "blob", "bulkd", "config", "httpd", "origin", "relay", "sshend", "store", "transport", "wire"}},

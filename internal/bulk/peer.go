@@ -78,6 +78,7 @@ type peer struct {
 	tail    tail
 	sizer   *sizer
 	cc      *congestion.Controller
+	tracer  Tracer // nil: none
 	ccFrom  uint64 // the controller knows packets from this one on
 	frames  fromClient
 	spare   []*received
@@ -264,9 +265,31 @@ func (p *peer) meet() {
 func (p *peer) control(known congestion.Path) {
 	cfg := congestion.Config{MaxPacket: p.sizer.size + wireOverhead, Remembered: known}
 	if p.s.cfg.Trace != nil {
-		cfg.Trace = p.s.cfg.Trace(p.at.path.Remote)
+		cfg.Trace = p.trace(p.s.cfg.Trace(p.at.path.Remote))
 	}
 	p.cc, p.ccFrom = congestion.New(cfg), p.led.next
+}
+
+// trace records with t from now on; it returns what the controller is to call.
+func (p *peer) trace(t Tracer) func(congestion.Round) {
+	p.untrace()
+	if p.tracer = t; t == nil {
+		return nil
+	}
+	return func(r congestion.Round) {
+		r.At -= p.created
+		t.Round(r)
+	}
+}
+
+func (p *peer) untrace() {
+	if p.tracer == nil {
+		return
+	}
+	if err := p.tracer.Close(); err != nil {
+		p.s.log.Warn("a trace could not be written", "err", err)
+	}
+	p.tracer = nil
 }
 
 // open asks for the body on a goroutine of its own, since the origin may take
@@ -372,6 +395,7 @@ func (p *peer) over(now time.Duration) bool {
 // end gives back all that the connection had.
 func (p *peer) end() {
 	p.cancel()
+	p.untrace()
 	if p.heard {
 		p.s.paths.put(p.at.path.Remote.Addr(), p.cc.Path(), p.sizer.size)
 	}

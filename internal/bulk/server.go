@@ -68,9 +68,15 @@ type ServerConfig struct {
 	CookieAfter int   // new connections a second from which on cookies are asked for; 0: 100
 	Log         *slog.Logger
 
-	// Trace, if set, gives for a new connection the function that gets each
-	// round of its controller; nil for no trace.
-	Trace func(remote netip.AddrPort) func(congestion.Round)
+	// Trace, if set, gives for each controller of a connection what gets its
+	// rounds, At from the connection's start, and is closed with it; nil for no trace.
+	Trace func(remote netip.AddrPort) Tracer
+}
+
+// Tracer records what a controller does. It must not block.
+type Tracer interface {
+	Round(congestion.Round)
+	Close() error
 }
 
 // Limits that no setting changes (sections 4 and 6).

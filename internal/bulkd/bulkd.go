@@ -31,6 +31,7 @@ type Config struct {
 	Jobs  Jobs
 	Log   *slog.Logger     // nil: silent
 	Clock func() time.Time // nil: time.Now
+	Trace string           // folder for traces; "": none
 }
 
 // Door serves clients over one UDP socket. Make one with New.
@@ -55,7 +56,7 @@ func New(cfg Config) *Door {
 		cfg.Clock = time.Now
 	}
 	d := &Door{cfg: cfg, keys: map[bulk.KeyID]*ticket{}, next: sweepAt}
-	d.server = bulk.NewServer(bulk.ServerConfig{Jobs: d, Log: cfg.Log})
+	d.server = bulk.NewServer(bulk.ServerConfig{Jobs: d, Log: cfg.Log, Trace: cfg.trace()})
 	return d
 }
 

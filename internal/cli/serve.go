@@ -63,6 +63,7 @@ func relayOptions(c config.Relay) relayd.Options {
 		MaxFile:             c.MaxFile,
 		AllowPrivateOrigins: c.AllowPrivateOrigins,
 		TrustedProxies:      c.TrustedProxies,
+		Trace:               c.Trace,
 	}
 	if c.LocalPort > 0 {
 		o.LocalAddr = net.JoinHostPort(c.LocalAddr.String(), strconv.Itoa(c.LocalPort))

@@ -66,6 +66,7 @@ type Relay struct {
 	AuthorizedKeys      string // path; empty: authorized_keys in the data directory
 	LogFormat           string // auto, text, json
 	LogLevel            string // debug, info, warn, error
+	Trace               string // folder for traces of UDP connections; empty: none
 
 	defaultSocket bool // LocalSocket was not set by anybody
 }

@@ -176,6 +176,10 @@ func relaySettings() []setting {
 			key: "log-level", def: "info", sides: ForRelay, usage: "log from `LEVEL` on: debug, info, warn, error",
 			set: into(oneOf("debug", "info", "warn", "error"), func(c *Config) *string { return &c.Relay.LogLevel }),
 		},
+		{
+			key: "trace", sides: ForRelay, usage: "write into `DIR` how each UDP connection is paced, for diagnosis (default: not at all)",
+			set: into(pathText, func(c *Config) *string { return &c.Relay.Trace }),
+		},
 	}
 }
 

@@ -75,10 +75,10 @@ func parse(t *testing.T, line string) profile.Profile {
 	return p
 }
 
-// tracer prints what the controller thinks if JUMPGET_TRACE is set, for the
-// curious: go test -v -run 'TestProfiles/seed' with JUMPGET_TRACE=1.
+// tracer prints what the controller thinks if JUMPGET_SIM_TRACE is set, for the
+// curious: go test -v -run 'TestProfiles/seed' with JUMPGET_SIM_TRACE=1.
 func tracer(t *testing.T) func(Round) {
-	if os.Getenv("JUMPGET_TRACE") == "" {
+	if os.Getenv("JUMPGET_SIM_TRACE") == "" {
 		return nil
 	}
 	return func(r Round) {

@@ -33,6 +33,7 @@ type Options struct {
 	Fetches             int            // fetches at once; 0: 8
 	AllowPrivateOrigins []netip.Prefix // private addresses that origins may have; empty: none
 	TrustedProxies      []netip.Prefix // whose X-Forwarded-For is believed; empty: none
+	Trace               string         // folder for traces of UDP connections; "": none
 
 	Version string           // of the program, told in the status; "": "unknown"
 	Log     *slog.Logger     // nil: nothing is logged

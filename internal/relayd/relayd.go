@@ -207,7 +207,7 @@ func (d *daemon) startUDP(ctx context.Context) error {
 	if d.doors.udp == nil {
 		return nil
 	}
-	d.udp = bulkd.New(bulkd.Config{Jobs: d.relay, Log: d.log, Clock: d.opts.Clock})
+	d.udp = bulkd.New(bulkd.Config{Jobs: d.relay, Log: d.log, Clock: d.opts.Clock, Trace: d.opts.Trace})
 	tokens, err := d.relay.Tokens(ctx)
 	if err != nil {
 		return err
