@@ -19,6 +19,11 @@ type Submit struct {
 	Allow    []netip.Addr `json:"allow,omitempty"`  // addresses to grant at once
 	Detach   bool         `json:"detach,omitempty"` // answer the ticket and the first status only
 	Chunk    int          `json:"chunk,omitempty"`  // the first chunk whose sum is wanted
+
+	// Submission is an id of the client's choice in the form of a job's ID. The
+	// same user with the same submission gets the same job, whatever else the
+	// request says. In a session it also decides the job's token.
+	Submission job.ID `json:"submission,omitempty"`
 }
 
 // Message is one line of an event stream. Exactly one field is set.

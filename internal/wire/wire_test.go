@@ -129,6 +129,7 @@ func TestPathsLeadToTheirRoutes(t *testing.T) {
 	mux := http.NewServeMux() // panics if two patterns are in conflict
 	for _, r := range []string{
 		RouteHealth, RouteStatus, RouteSubmit, RouteList, RouteJob, RouteEvents, RouteTicket, RouteData, RouteExtend, RouteRemove, RouteGrant,
+		RouteSessionNew, RouteSessions, RouteSessionRevoke, RouteSessionsRevoke, RouteStream,
 		RoutePublic,
 	} {
 		mux.HandleFunc(r, func(http.ResponseWriter, *http.Request) {})
