@@ -24,12 +24,18 @@ type Key struct {
 }
 
 // NewKey derives the key from the SHA-256 of the token.
-func NewKey(tokenHash [sha256.Size]byte) Key {
+func NewKey(tokenHash [sha256.Size]byte) Key { return newKey(tokenHash, "jumpget bulk 1 ") }
+
+// NewSessionKey derives the key of a session's streams from the hash of its
+// secret.
+func NewSessionKey(hash [sha256.Size]byte) Key { return newKey(hash, "jumpget bulk 1 session ") }
+
+func newKey(hash [sha256.Size]byte, label string) Key {
 	var k Key
-	copy(k.ID[:], derive(tokenHash, "jumpget bulk 1 key id", len(k.ID)))
-	copy(k.psk[:], derive(tokenHash, "jumpget bulk 1 psk", len(k.psk)))
-	copy(k.hello[:], derive(tokenHash, "jumpget bulk 1 hello", len(k.hello)))
-	copy(k.cookie[:], derive(tokenHash, "jumpget bulk 1 cookie", len(k.cookie)))
+	copy(k.ID[:], derive(hash, label+"key id", len(k.ID)))
+	copy(k.psk[:], derive(hash, label+"psk", len(k.psk)))
+	copy(k.hello[:], derive(hash, label+"hello", len(k.hello)))
+	copy(k.cookie[:], derive(hash, label+"cookie", len(k.cookie)))
 	return k
 }
 

@@ -62,10 +62,11 @@ type Body interface {
 // means the default.
 type ServerConfig struct {
 	Jobs        Jobs
-	MaxConns    int   // connections at once; 0: 256
-	MaxPerKey   int   // of them with one key; 0: 16
-	MaxMemory   int64 // bytes for all connections together; 0: 64 MiB
-	CookieAfter int   // new connections a second from which on cookies are asked for; 0: 100
+	Sessions    Sessions // nil: there are none
+	MaxConns    int      // connections at once; 0: 256
+	MaxPerKey   int      // of them with one key; 0: 16
+	MaxMemory   int64    // bytes for all connections together; 0: 64 MiB
+	CookieAfter int      // new connections a second from which on cookies are asked for; 0: 100
 	Log         *slog.Logger
 
 	// Trace, if set, gives for each controller of a connection what gets its
