@@ -44,8 +44,9 @@ var layers = []struct {
 	{"internal/httpd", []string{"session", "job", "access", "growfile", "relay", "span", "transport", "wire"}},
 	{"internal/sshend", []string{"access", "httpd"}},
 	{"internal/relayd", []string{"session", "job", "access", "blob", "bulkd", "config", "httpd", "origin", "relay", "sshend", "store", "transport", "wire"}},
-	{"internal/client", []string{"session", "job", "bulk", "span", "partial", "progress", "sshdial", "transport", "wire"}},
-	{"internal/cli", []string{"job", "span", "client", "config", "partial", "progress", "relayd", "sshdial", "transport", "wire"}},
+	{"internal/reach", []string{"session", "job", "bulk", "transport", "wire"}},
+	{"internal/client", []string{"session", "reach", "job", "bulk", "span", "partial", "progress", "sshdial", "transport", "wire"}},
+	{"internal/cli", []string{"job", "span", "reach", "client", "config", "partial", "progress", "relayd", "sshdial", "transport", "wire"}},
 	{"cmd/jumpget", []string{"cli"}},
 	// The lab measures the program from outside: it knows none of its packages.
 	{"lab/link", nil},
