@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/jumpget/jumpget/internal/span"
@@ -82,24 +81,18 @@ func (s Stats) Loss() float64 {
 // Conn is a client's end of a connection. Its methods may be called from many
 // goroutines. Make one with Dial and end it with Close.
 type Conn struct {
+	caller
 	cfg     Config
-	pc      PacketConn
-	remote  netip.AddrPort
-	start   time.Time
-	ended   chan struct{} // closed when both goroutines have ended
-	answer  chan struct{} // closed at the first answer
 	writing writer
 
-	mu     sync.Mutex
-	err    error // why it ends or has ended
-	wants  wants
-	object string
-	size   int64 // negative: not known
-	meta   bool  // object and size were told
-	link   link
-	armed  time.Duration // the read deadline that is set
-	meter  rateMeter
-	stats  Stats
+	// The caller's lock guards these.
+	wants   wants
+	wanted  time.Duration // when WANT was sent
+	wantSeq uint64        // and which
+	object  string
+	size    int64 // negative: not known
+	meta    bool  // object and size were told
+	meter   rateMeter
 }
 
 // Dial opens a connection over pc, which it owns from then on, to a relay's UDP
@@ -107,18 +100,14 @@ type Conn struct {
 // ranges is already on its way to the Sink. It fails with *SilentError if no
 // answer comes, with *RefusedError if the relay refuses, or with ctx's cause.
 func Dial(ctx context.Context, pc PacketConn, remote netip.AddrPort, cfg Config) (*Conn, error) {
-	if cfg.Silence <= 0 {
-		cfg.Silence = defaultSilence
-	}
-	c := &Conn{
-		cfg: cfg, pc: pc, remote: remote, start: time.Now(), size: -1,
-		ended: make(chan struct{}), answer: make(chan struct{}),
-	}
+	c := &Conn{cfg: cfg, size: -1}
+	c.init(pc, remote, cfg.Key, cfg.Silence, c)
 	c.wants.last, c.wants.limit = cfg.Last, uint64(max(0, cfg.Rate))
-	if _, err := c.wants.add(cfg.First, c.size); err != nil {
-		return nil, errors.Join(err, pc.Close())
+	_, err := c.wants.add(cfg.First, c.size)
+	if err == nil {
+		err = c.makeHello(minHello)
 	}
-	if err := c.link.init(c); err != nil {
+	if err != nil {
 		return nil, errors.Join(err, pc.Close())
 	}
 	c.writing.init(cfg.Sink)
@@ -143,11 +132,7 @@ func (c *Conn) Request(ranges ...span.Span) (first RangeID, err error) {
 	if c.err != nil {
 		return 0, c.err
 	}
-	idle := c.wants.owed() == 0
 	first, err = c.wants.add(ranges, c.size)
-	if idle {
-		c.link.owed = c.now()
-	}
 	if err == nil {
 		c.finishEmpty()
 		c.rouse()
@@ -245,18 +230,6 @@ func (c *Conn) Stats() Stats {
 	return s
 }
 
-// Done is closed when the connection has ended and the Sink has got all that it
-// will get.
-func (c *Conn) Done() <-chan struct{} { return c.ended }
-
-// Err returns why the connection ends: ErrClosed after Close, *SilentError,
-// *RefusedError, the Sink's error or the socket's. It is nil while it works.
-func (c *Conn) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
-}
-
 // Close tells the relay that nothing more is wanted, hands what has come to the
 // Sink, and waits for that. It must not be called by the Sink.
 func (c *Conn) Close() error {
@@ -264,28 +237,6 @@ func (c *Conn) Close() error {
 	<-c.ended
 	return nil
 }
-
-// fail ends the connection; the first error stays.
-func (c *Conn) fail(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.failLocked(err)
-}
-
-func (c *Conn) failLocked(err error) {
-	if c.err == nil {
-		c.err = err
-		c.rouse()
-	}
-}
-
-// rouse has the loop look again at once; the lock is held.
-func (c *Conn) rouse() {
-	c.armed = 0
-	_ = c.pc.SetReadDeadline(time.Unix(1, 0)) // a closed socket wakes it as well
-}
-
-func (c *Conn) now() time.Duration { return time.Since(c.start) }
 
 // rateMeter measures a rate over about the last second.
 type rateMeter struct {

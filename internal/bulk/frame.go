@@ -15,6 +15,8 @@ const (
 	framePing      = 0x04
 	frameResponse  = 0x05
 	frameBye       = 0x06
+	frameStream    = 0x07
+	frameStreamAck = 0x08
 	frameData      = 0x10
 	frameMeta      = 0x11
 	frameTaken     = 0x12
@@ -47,6 +49,13 @@ func (c *cursor) u8() byte {
 	v := c.b[0]
 	c.b = c.b[1:]
 	return v
+}
+
+func (c *cursor) u16() uint16 {
+	if b := c.bytes(2); b != nil {
+		return binary.BigEndian.Uint16(b)
+	}
+	return 0
 }
 
 func (c *cursor) u64() uint64 {
@@ -269,6 +278,8 @@ type fromClient struct {
 	ping     uint64
 	response uint64
 	bye      Code
+	stream   streamFrame
+	heard    streamAck
 }
 
 func (f *fromClient) parse(plain []byte) error {
@@ -294,6 +305,10 @@ func (f *fromClient) parse(plain []byte) error {
 			f.response = c.u64()
 		case frameBye:
 			f.bye = Code(c.u8())
+		case frameStream:
+			f.stream.parse(&c)
+		case frameStreamAck:
+			f.heard.parse(&c)
 		default:
 			return errFrame
 		}
@@ -326,6 +341,8 @@ type fromRelay struct {
 	waiting   bool
 	challenge uint64
 	err       errorFrame
+	stream    streamFrame
+	heard     streamAck
 }
 
 func (f *fromRelay) parse(plain []byte) error {
@@ -354,6 +371,10 @@ func (f *fromRelay) parse(plain []byte) error {
 			f.challenge = c.u64()
 		case frameError:
 			f.err.parse(&c)
+		case frameStream:
+			f.stream.parse(&c)
+		case frameStreamAck:
+			f.heard.parse(&c)
 		default:
 			return errFrame
 		}

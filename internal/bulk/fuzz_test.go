@@ -100,11 +100,7 @@ func FuzzFromRelay(f *testing.F) {
 
 func FuzzPackets(f *testing.F) {
 	key := NewKey([32]byte{1})
-	c := &Conn{cfg: Config{Key: key}}
-	if err := c.link.init(c); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(c.link.hello)
+	f.Add(helloOf(f, key))
 	f.Add(appendAnswer(nil, 7, make([]byte, msg2Len), 5))
 	f.Add(append(appendAnswer(nil, 7, nil, 5), make([]byte, 50)...))
 	f.Add(append(appendClient(nil, 7, 5), make([]byte, 50)...))

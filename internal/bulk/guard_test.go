@@ -291,11 +291,7 @@ func TestUsedFirstPacketsAreBounded(t *testing.T) {
 		defer pc.Close()
 		key := w.job.key
 		for i := range usedPerKey + 100 {
-			c := &Conn{cfg: Config{Key: key, First: []span.Span{{End: 1}}}}
-			if err := c.link.init(c); err != nil {
-				t.Fatal(err)
-			}
-			w.net.arrive(relayAddr, Datagram{Data: c.link.hello, Path: Path{Remote: clientAddr}})
+			w.net.arrive(relayAddr, Datagram{Data: helloOf(t, key), Path: Path{Remote: clientAddr}})
 			if i%100 == 0 {
 				time.Sleep(10 * time.Second)
 			}

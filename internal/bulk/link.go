@@ -11,9 +11,10 @@ import (
 // link is the packet side of a client: keys, what came, what is to be said.
 type link struct {
 	client uint32
-	hello  []byte
+	hello  []byte // nil until it is to be sent
 	hs     *handshake
-	asked  int // how often the first packet was sent
+	began  time.Duration // when the first packet was first sent
+	asked  int           // how often it was
 	in     *opener
 	out    *sealer
 	relay  uint64 // the relay's connection id
@@ -29,9 +30,8 @@ type link struct {
 
 	heard    time.Duration // when anything came
 	spoke    time.Duration // when anything was sent
-	owed     time.Duration // since when the relay has owed us bytes
-	wanted   time.Duration // when WANT was sent
-	wantSeq  uint64        // and which
+	owes     bool          // the relay owes us something
+	owed     time.Duration // and since when
 	pinged   time.Duration // when PING was sent
 	patience time.Duration // until the next PING, in silence
 	waiting  bool          // the relay waits for its origin
@@ -51,6 +51,9 @@ const (
 	wantAgain     = 100 * time.Millisecond
 )
 
+// leastAck is the room that an acknowledgement needs in a packet.
+const leastAck = 400
+
 // asks are when the first packet is sent; after the last, every two seconds.
 var asks = [...]time.Duration{
 	0, 15 * time.Millisecond, 40 * time.Millisecond, 150 * time.Millisecond, 300 * time.Millisecond,
@@ -66,8 +69,7 @@ func askAt(n int) time.Duration {
 	return asks[len(asks)-1] + time.Duration(n-len(asks)+1)*2*time.Second
 }
 
-// init makes the first packet.
-func (l *link) init(c *Conn) error {
+func (l *link) init() {
 	var b [clientIDLen]byte
 	_, _ = rand.Read(b[:]) // never fails
 	l.client = binary.BigEndian.Uint32(b[:])
@@ -75,26 +77,30 @@ func (l *link) init(c *Conn) error {
 	l.patience = leastPatience
 	l.rx.stride = 1
 	l.buf = make([]byte, 0, basePacket)
+}
+
+// makeHello makes the first packet, of at least a length.
+func (c *caller) makeHello(least int) error {
+	l := &c.link
 	s := bestSuite()
-	head := helloStart(s, c.cfg.Key.ID, l.client)
-	var err error
-	if l.hs, err = newHandshake(&c.cfg.Key, s, head, true); err != nil {
+	head := helloStart(s, c.key.ID, l.client)
+	hs, err := newHandshake(&c.key, s, head, true)
+	if err != nil {
 		return err
 	}
-	open := openFrame{largest: maxPacket, object: []byte(c.cfg.Object)}
-	payload := open.append(nil)
-	payload = c.wants.wire().append(payload)
-	if n := minHello - helloHead - ephemeralLen - tagLen - 2*macLen - len(payload); n > 0 {
+	payload := c.cargo.first(nil)
+	if n := least - helloCost - len(payload); n > 0 {
 		payload = append(payload, make([]byte, n)...)
 	}
-	if l.hello, err = l.hs.ask(slices.Clone(head), payload); err != nil {
-		return err
-	}
-	l.hello = append(l.hello, shortMAC(c.cfg.Key.hello[:], l.hello)...)
-	l.hello = append(l.hello, make([]byte, macLen)...)
-	if len(l.hello) > basePacket || len(open.object) > maxObjectID {
+	if helloCost+len(payload) > basePacket {
 		return errTooMany
 	}
+	hello, err := hs.ask(slices.Clone(head), payload)
+	if err != nil {
+		return err
+	}
+	hello = append(hello, shortMAC(c.key.hello[:], hello)...)
+	l.hello, l.hs = append(hello, make([]byte, macLen)...), hs
 	return nil
 }
 
@@ -102,32 +108,44 @@ func (l *link) init(c *Conn) error {
 func (l *link) established() bool { return l.in != nil }
 
 // send sends a packet to the relay. What it could not send is as good as lost.
-func (c *Conn) sendPacket(p []byte, now time.Duration) {
+func (c *caller) sendPacket(p []byte, now time.Duration) {
 	_ = c.pc.Send(p, len(p), Path{Remote: c.remote})
 	c.link.spoke = now
 	c.stats.Sent += int64(len(p) + wireOverhead)
 }
 
-// ask sends the first packet.
-func (c *Conn) ask(now time.Duration) {
-	c.link.asked++
-	c.sendPacket(c.link.hello, now)
+// ask sends the first packet as often as is due, and returns when it is next.
+func (c *caller) ask(now time.Duration) time.Duration {
+	l := &c.link
+	if l.hello == nil {
+		at, least := c.cargo.firstAt()
+		if now < at {
+			return at
+		}
+		if err := c.makeHello(least); err != nil {
+			c.failLocked(err)
+			return now
+		}
+		l.began = now
+	}
+	if now >= l.began+askAt(l.asked) {
+		l.asked++
+		c.sendPacket(l.hello, now)
+	}
+	return l.began + askAt(l.asked)
 }
 
-// say sends one packet: an acknowledgement if anything came, what is wanted if
-// the relay does not know it yet, and the frames that extra appends.
-func (c *Conn) say(now time.Duration, extra func([]byte) []byte) {
+// say sends one packet: the frames that extra appends, what else is to be told,
+// and, as far as there is room, an acknowledgement if anything came.
+func (c *caller) say(now time.Duration, extra func([]byte) []byte) {
 	l := &c.link
 	b := appendClient(l.buf[:0], l.relay, l.out.next)
 	if extra != nil {
 		b = extra(b)
 	}
-	if !c.wants.told() {
-		b = c.wants.wire().append(b)
-		l.wanted, l.wantSeq = now, c.wants.seq
-	}
-	if l.rx.any {
-		b = l.rx.appendAck(b, now.Microseconds(), c.writing.window(), basePacket-tagLen-len(b))
+	b = c.cargo.say(b, now)
+	if room := basePacket - tagLen - len(b); l.rx.any && room >= leastAck {
+		b = l.rx.appendAck(b, now.Microseconds(), c.cargo.window(), room)
 		l.acked, l.urgent = now, false
 	}
 	c.sendPacket(l.out.seal(b, clientHead), now)
@@ -146,22 +164,20 @@ func (l *link) ackDue() time.Duration {
 	return l.acked + l.longest
 }
 
-// wantDue is when what is wanted has to be sent on its own.
-func (c *Conn) wantDue() time.Duration {
-	switch l := &c.link; {
-	case c.wants.told():
-		return 0
-	case l.wantSeq != c.wants.seq:
-		return 1
-	default:
-		return l.wanted + max(wantAgain, l.rtt*3/2)
+// look notes since when the relay has owed us something. It does as well when it
+// has not answered a PING that was sent to keep a NAT open.
+func (c *caller) look(now time.Duration) {
+	l := &c.link
+	owes := !l.established() || c.cargo.owed() || l.pinged > l.heard
+	if owes && !l.owes {
+		l.owed = now
 	}
+	l.owes = owes
 }
 
 // pingDue is when silence has lasted long enough to ask.
-func (c *Conn) pingDue() time.Duration {
-	l := &c.link
-	if c.wants.owed() == 0 {
+func (l *link) pingDue() time.Duration {
+	if !l.owes {
 		return l.spoke + keepAlive
 	}
 	wait := l.patience
@@ -172,46 +188,40 @@ func (c *Conn) pingDue() time.Duration {
 }
 
 // silentAt is when the relay has been silent for too long.
-func (c *Conn) silentAt() time.Duration {
-	if c.wants.owed() == 0 && c.link.established() {
-		return c.link.heard + keepAlive + c.cfg.Silence
+func (c *caller) silentAt() time.Duration {
+	if !c.link.owes {
+		return c.link.heard + keepAlive + c.silence
 	}
-	return max(c.link.heard, c.link.owed) + c.cfg.Silence
+	return max(c.link.heard, c.link.owed) + c.silence
 }
 
 // tick does what is due, and returns when to call again.
-func (c *Conn) tick(now time.Duration) time.Duration {
+func (c *caller) tick(now time.Duration) time.Duration {
 	l := &c.link
+	c.look(now)
 	if now >= c.silentAt() {
-		c.failLocked(&SilentError{After: c.cfg.Silence, Answered: l.established()})
+		c.failLocked(&SilentError{After: c.silence, Answered: l.established()})
 		return 0
 	}
 	if !l.established() {
-		if now >= askAt(l.asked) {
-			c.ask(now)
-		}
-		return min(askAt(l.asked), c.silentAt())
+		return min(c.ask(now), c.silentAt())
 	}
 	if l.respond {
 		l.respond = false
 		c.say(now, func(b []byte) []byte { return appendToken(b, frameResponse, l.response) })
 	}
-	if t := c.pingDue(); now >= t {
+	if t := l.pingDue(); now >= t {
 		l.pinged = now
 		l.patience = min(l.patience*3/2, mostPatience)
 		c.say(now, func(b []byte) []byte { return appendToken(b, framePing, uint64(now)) })
+		c.look(now)
 	}
-	if reached(l.ackDue(), now) || reached(c.wantDue(), now) {
+	again := c.cargo.send(now)
+	if reached(l.ackDue(), now) {
 		c.say(now, nil)
 	}
-	next := min(c.silentAt(), c.pingDue())
-	if c.writing.due(now) {
-		c.writing.flush()
-	}
-	if c.writing.now != nil {
-		next = min(next, c.writing.since+flushAfter)
-	}
-	for _, t := range [...]time.Duration{l.ackDue(), c.wantDue()} {
+	next := min(c.silentAt(), l.pingDue())
+	for _, t := range [...]time.Duration{l.ackDue(), again} {
 		if t != 0 {
 			next = min(next, t)
 		}

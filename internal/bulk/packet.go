@@ -22,6 +22,7 @@ const (
 const (
 	helloHead  = 4 + len(KeyID{}) + clientIDLen
 	macLen     = 16
+	helloCost  = helloHead + ephemeralLen + tagLen + 2*macLen // beside the payload
 	minHello   = 256
 	cookieLen  = 16
 	cookieHead = 1 + clientIDLen

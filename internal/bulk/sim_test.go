@@ -364,4 +364,14 @@ func (w *world) fetch(within time.Duration) (time.Duration, Stats) {
 	return took, c.Stats()
 }
 
+// helloOf makes a first packet.
+func helloOf(t testing.TB, key Key) []byte {
+	c := &Conn{}
+	c.init(nil, relayAddr, key, 0, c)
+	if err := c.makeHello(minHello); err != nil {
+		t.Fatal(err)
+	}
+	return c.link.hello
+}
+
 var errTest = errors.New("as the test wants it")
