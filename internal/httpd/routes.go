@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jumpget/jumpget/internal/bundle"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/wire"
 )
@@ -88,7 +89,11 @@ func (s *Local) submit(w http.ResponseWriter, r *http.Request, who Identity) err
 			return job.Errorf(job.CodeBadRequest, "this is not an address that can be allowed: %q", addr)
 		}
 	}
-	t, err := s.cfg.Jobs.Submit(r.Context(), who.User, request(in), allow)
+	req, err := request(in)
+	if err != nil {
+		return err
+	}
+	t, err := s.cfg.Jobs.Submit(r.Context(), who.User, req, allow)
 	if err != nil {
 		return err
 	}
@@ -103,7 +108,7 @@ func (s *Local) submit(w http.ResponseWriter, r *http.Request, who Identity) err
 }
 
 // request takes a submission off the wire.
-func request(in wire.Submit) job.Request {
+func request(in wire.Submit) (job.Request, error) {
 	req := job.Request{
 		URL: in.URL, Mirrors: in.Mirrors, Username: in.Username, Password: in.Password,
 		Retain: in.Retain, Fresh: in.Fresh,
@@ -111,7 +116,18 @@ func request(in wire.Submit) job.Request {
 	for _, f := range in.Header {
 		req.Header = append(req.Header, job.Field{Name: f[0], Value: f[1]})
 	}
-	return req
+	if len(in.List) == 0 {
+		return req, nil
+	}
+	if in.URL != "" || len(in.Mirrors) > 0 {
+		return req, job.Errorf(job.CodeBadRequest, "a submission has a URL or a list, not both")
+	}
+	files, err := bundle.DecodeList(in.List)
+	if err != nil {
+		return req, job.Errorf(job.CodeBadRequest, "the list of a bundle can't be read: %w", err)
+	}
+	req.Files = files
+	return req.Titled(), nil
 }
 
 func (s *Local) list(w http.ResponseWriter, r *http.Request, who Identity) error {

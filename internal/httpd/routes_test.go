@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jumpget/jumpget/internal/bundle"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/origin"
 	"github.com/jumpget/jumpget/internal/relay"
@@ -198,8 +199,18 @@ func TestSubmissionIsPassedOnWhole(t *testing.T) {
 		URL: "http://a/", Mirrors: []string{"http://b/"}, Header: []job.Field{{Name: "X-A", Value: "1"}, {Name: "X-A", Value: "2"}},
 		Username: "u", Password: "p", Retain: 60, Fresh: true,
 	}
-	if got := request(in); !reflect.DeepEqual(got, want) {
-		t.Errorf("%+v", got)
+	if got, err := request(in); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	list, err := bundle.EncodeList([]job.File{{URL: "http://a/1", Mirrors: []string{"http://b/1"}}, {URL: "http://a/2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.URL, in.Mirrors, in.List = "", nil, list
+	want.URL, want.Mirrors = "http://a/1#and-1-more", nil
+	want.Files = []job.File{{URL: "http://a/1", Mirrors: []string{"http://b/1"}}, {URL: "http://a/2"}}
+	if got, err := request(in); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
@@ -265,6 +276,8 @@ func TestBadRequests(t *testing.T) {
 		"cut off":               {"POST", "/v1/jobs", `{"url":"http://x/"`, job.CodeBadRequest, "JSON"},
 		"two values":            {"POST", "/v1/jobs", `{"url":"http://x/"} {}`, job.CodeBadRequest, "more than one"},
 		"another type":          {"POST", "/v1/jobs", `{"url":5}`, job.CodeBadRequest, "JSON"},
+		"a list that is none":   {"POST", "/v1/jobs", `{"list":"aGVsbG8="}`, job.CodeBadRequest, "gzip"},
+		"a URL and a list":      {"POST", "/v1/jobs", `{"url":"http://x/","list":"aGVsbG8="}`, job.CodeBadRequest, "not both"},
 		"very deep":             {"POST", "/v1/jobs", strings.Repeat(`{"a":`, 100_000), job.CodeBadRequest, "JSON"},
 		"huge":                  {"POST", "/v1/jobs", `{"url":"http://x/` + strings.Repeat("x", maxRequest) + `"}`, job.CodeBadRequest, "larger than"},
 		"no URL":                {"POST", "/v1/jobs", `{}`, job.CodeBadURL, ""},

@@ -24,11 +24,27 @@ type Request struct {
 	Password string
 	Retain   int64 // seconds to keep the object; 0: the relay's default
 	Fresh    bool  // fetch again even if the relay has it
+
+	// Files makes it a bundle: many small files as one object. Then there are no
+	// Mirrors, and URL is no more than its title, see Titled.
+	Files []File
+}
+
+// File is one file of a bundle.
+type File struct {
+	URL     string
+	Mirrors []string
 }
 
 // Parse checks the request and returns its URL. The error has CodeBadURL or
 // CodeBadRequest.
 func (r *Request) Parse() (*url.URL, error) {
+	for i := range r.Files {
+		one := r.One(i)
+		if _, err := one.Parse(); err != nil {
+			return nil, err
+		}
+	}
 	for _, m := range r.Mirrors {
 		if _, err := parseURL(m); err != nil {
 			return nil, err
@@ -71,6 +87,27 @@ func validField(f Field) bool {
 	return httpguts.ValidHeaderFieldName(f.Name) && httpguts.ValidHeaderFieldValue(f.Value)
 }
 
+// One returns the request for one file of a bundle alone.
+func (r *Request) One(i int) Request {
+	one := *r
+	one.URL, one.Mirrors, one.Files = r.Files[i].URL, r.Files[i].Mirrors, nil
+	return one
+}
+
+// Titled returns a bundle's request with a URL that tells people, in lists and
+// logs, which bundle it is: the first file's, without user and password, and how
+// many others there are. Other requests come back as they are.
+func (r Request) Titled() Request {
+	if len(r.Files) == 0 {
+		return r
+	}
+	if u, err := url.Parse(StripUser(r.Files[0].URL)); err == nil {
+		u.Fragment, u.RawFragment = fmt.Sprintf("and-%d-more", len(r.Files)-1), ""
+		r.URL = u.String()
+	}
+	return r
+}
+
 // Private reports whether the request carries somebody's credentials or
 // anything else that may change what the origin answers. What it brings is its
 // owner's alone.
@@ -86,7 +123,8 @@ func hasUser(s string) bool {
 // Key tells which requests may share one object: those with equal keys. It
 // covers the mirrors, or else one user could put a mirror of their own in
 // another's way; a private request's key also covers its owner and every header,
-// so it is never shared across users. The key is a hash and gives nothing away.
+// so it is never shared across users, and no more is a bundle. The key is a hash
+// and gives nothing away but how many files a bundle has, see FilesOf.
 func (r *Request) Key(owner string) string {
 	h := sha256.New()
 	part := func(parts ...string) {
@@ -94,9 +132,15 @@ func (r *Request) Key(owner string) string {
 			_, _ = fmt.Fprintf(h, "%d:%s,", len(s), s) // a hash never fails
 		}
 	}
-	part(r.URL)
-	part(r.Mirrors...)
-	if r.Private() {
+	if len(r.Files) == 0 {
+		part(r.URL)
+		part(r.Mirrors...)
+	}
+	for _, f := range r.Files {
+		part("file", f.URL)
+		part(f.Mirrors...)
+	}
+	if r.Private() || len(r.Files) > 0 {
 		part("private", owner, r.Username, r.Password)
 		fields := slices.Clone(r.Header)
 		slices.SortStableFunc(fields, func(a, b Field) int {
@@ -106,7 +150,25 @@ func (r *Request) Key(owner string) string {
 			part(strings.ToLower(f.Name), f.Value)
 		}
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	key := hex.EncodeToString(h.Sum(nil))
+	if len(r.Files) > 0 {
+		key = bundleKey + strconv.Itoa(len(r.Files)) + ":" + key
+	}
+	return key
+}
+
+// bundleKey begins the keys of bundles; the number of files and the hash follow.
+const bundleKey = "bundle:"
+
+// FilesOf returns how many files the bundle with a key has; 0 if the key is that
+// of a single file.
+func FilesOf(key string) int {
+	rest, ok := strings.CutPrefix(key, bundleKey)
+	number, _, _ := strings.Cut(rest, ":")
+	if n, err := strconv.Atoi(number); ok && err == nil && n > 0 {
+		return n
+	}
+	return 0
 }
 
 // StripUser returns the URL without its user and password. Its query is kept,

@@ -151,3 +151,41 @@ func FuzzLogURL(f *testing.F) {
 		}
 	})
 }
+
+func TestBundles(t *testing.T) {
+	r := Request{Files: []File{{URL: "https://u:p@h/a?x=1#y", Mirrors: []string{"https://m/a"}}, {URL: "https://h/b"}, {URL: "https://h/b"}}}.Titled()
+	if want := "https://h/a?x=1#and-2-more"; r.URL != want {
+		t.Errorf("its title is %s, want %s", r.URL, want)
+	}
+	if _, err := r.Parse(); err != nil {
+		t.Error(err)
+	}
+	if one := r.One(0); one.URL != "https://u:p@h/a?x=1#y" || len(one.Mirrors) != 1 || len(one.Files) != 0 {
+		t.Errorf("one of it: %+v", one)
+	}
+	for name, files := range map[string][]File{"a bad URL": {{URL: "https://h/"}, {URL: "file:///x"}}, "a bad mirror": {{URL: "https://h/", Mirrors: []string{"x"}}}} {
+		bad := Request{Files: files}.Titled()
+		if _, err := bad.Parse(); !errors.Is(err, &Error{Code: CodeBadURL}) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := FilesOf(r.Key("anna")); n != 3 {
+		t.Errorf("the key tells of %d files", n)
+	}
+	other := r
+	other.Files = r.Files[:2]
+	single := Request{URL: r.URL}
+	for name, key := range map[string]string{"another user": r.Key("bert"), "fewer files": other.Key("anna"), "the title alone": single.Key("anna")} {
+		if key == r.Key("anna") {
+			t.Errorf("%s has the same key", name)
+		}
+	}
+	for _, key := range []string{single.Key("anna"), "", "bundle:", "bundle:x:y", "bundle:-1:y"} {
+		if n := FilesOf(key); n != 0 {
+			t.Errorf("%q tells of %d files", key, n)
+		}
+	}
+	if got := single.Titled(); got.URL != single.URL {
+		t.Errorf("a single file's title is %s", got.URL)
+	}
+}

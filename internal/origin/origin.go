@@ -25,6 +25,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"io"
 	"math"
 	"net/http"
 	"net/url"
@@ -61,6 +62,7 @@ type Validators struct {
 type Prior struct {
 	Validators
 	Have span.Set
+	Body io.ReaderAt // reads what is in Have; for a fetch that has to look at it, nil else
 }
 
 // Sink takes a file in. Its errors end the fetch and come back unchanged.

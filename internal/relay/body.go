@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/jumpget/jumpget/internal/blob"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/span"
 )
@@ -93,4 +94,19 @@ func (r *Relay) lease(ctx context.Context, j job.Job) (b *Body, moved bool, err 
 		moved = again == nil && (now.Object != j.Object || now.State != j.State)
 	}
 	return nil, moved, err
+}
+
+// bodyReader is an io.ReaderAt for what a body has.
+type bodyReader struct {
+	ctx  context.Context
+	body *blob.Body
+}
+
+func (b bodyReader) ReadAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) && err == nil {
+		var m int
+		m, err = b.body.ReadAt(b.ctx, p[n:], off+int64(n))
+		n += m
+	}
+	return n, err
 }

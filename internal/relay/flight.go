@@ -150,6 +150,7 @@ func (r *Relay) reuse(ctx context.Context, f *flight) (prior *origin.Prior, done
 	return &origin.Prior{
 		Validators: origin.Validators{ETag: o.ETag, LastModified: o.LastModified, Size: o.Size},
 		Have:       have,
+		Body:       bodyReader{ctx, lv.body},
 	}, false, nil
 }
 
@@ -158,7 +159,7 @@ func (r *Relay) reuse(ctx context.Context, f *flight) (prior *origin.Prior, done
 func (r *Relay) stands(ctx context.Context, f *flight, o *job.Object) bool {
 	ctx, cancel := context.WithTimeout(ctx, revalidateTimeout)
 	defer cancel()
-	unchanged, err := r.cfg.Fetcher.Revalidate(ctx, &f.req, o)
+	unchanged, err := r.fetcher(f).Revalidate(ctx, &f.req, o)
 	if err == nil {
 		return unchanged
 	}
@@ -198,12 +199,20 @@ func (r *Relay) changeLogged(id job.ID, f func(*job.Job)) bool {
 	return err == nil
 }
 
+// fetcher returns who brings what the flight is for.
+func (r *Relay) fetcher(f *flight) Fetcher {
+	if len(f.req.Files) > 0 {
+		return r.cfg.Bundles
+	}
+	return r.cfg.Fetcher
+}
+
 // fetch brings the object from its origin.
 func (r *Relay) fetch(ctx context.Context, f *flight, prior *origin.Prior) error {
 	s := &sink{r: r, f: f, ctx: ctx}
 	defer s.leave()
 	start := r.now()
-	res, err := r.cfg.Fetcher.Fetch(ctx, &f.req, prior, s)
+	res, err := r.fetcher(f).Fetch(ctx, &f.req, prior, s)
 	if err != nil {
 		return err
 	}

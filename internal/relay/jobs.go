@@ -14,9 +14,13 @@ import (
 // Submit records a job for owner, grants it to the given addresses and sees to
 // its fetch. The job joins a fetch of the same key that is under way.
 func (r *Relay) Submit(ctx context.Context, owner string, req job.Request, allow []netip.Addr) (job.Ticket, error) {
+	req = req.Titled()
 	u, err := req.Parse()
 	if err != nil {
 		return job.Ticket{}, err
+	}
+	if len(req.Files) > 0 && r.cfg.Bundles == nil {
+		return job.Ticket{}, job.Errorf(job.CodeForbidden, "this relay brings no bundles").WithHint("submit each URL by itself: --no-bundle")
 	}
 	if u.User == nil {
 		req.URL = u.String() // as it is kept, so that a public request can be made again from it
@@ -39,6 +43,9 @@ func (r *Relay) Submit(ctx context.Context, owner string, req job.Request, allow
 		return job.Ticket{}, err
 	}
 	r.log.InfoContext(ctx, "submit", "job", j.ID, "owner", owner, "url", job.LogURL(j.URL), "expires", j.Expires)
+	for i, f := range req.Files {
+		r.log.InfoContext(ctx, "submit", "job", j.ID, "owner", owner, "file", i, "url", job.LogURL(f.URL))
+	}
 	for _, addr := range allow {
 		if err := r.Allow(ctx, job.Grant{Owner: owner, Job: j.ID, Addr: addr}); err != nil {
 			return job.Ticket{}, err

@@ -26,6 +26,7 @@ type Config struct {
 	Store   store.Store
 	Blobs   blob.Store
 	Fetcher Fetcher
+	Bundles Fetcher // of requests with many files; nil: they are refused
 
 	Retain    time.Duration         // how long a job is kept; 0: 12 h
 	MaxFile   int64                 // bytes of one file; 0: no cap
@@ -46,6 +47,7 @@ const (
 	touchEvery   = 10 * time.Second          // between two notes of an object's use
 	checkpoint   = 2 * time.Second           // between syncs of a growing body
 	statusPeriod = 250 * time.Millisecond    // between statuses that tell of progress alone
+	growthPeriod = 50 * time.Millisecond     // the same while the size is unknown: then nobody can ask for what they have not been told of
 	sumsPeriod   = 10 * time.Millisecond     // sums that come closer together share one event
 	maxSums      = 4096                      // sums in one event: 128 KiB
 	growStep     = 16 << 20                  // a body of unknown length asks for room in such steps

@@ -116,7 +116,7 @@ func (s *sink) WriteAt(p []byte, off int64) (int, error) {
 // reserve holds the caps for a body that does not say how long it will be.
 func (s *sink) reserve(end int64) error {
 	limit := s.r.cfg.MaxFile
-	if limit > 0 && end > limit {
+	if limit > 0 && end > limit && len(s.f.req.Files) == 0 { // a bundle's files are all small
 		return errTooLarge(limit)
 	}
 	quota := s.r.cfg.Quota

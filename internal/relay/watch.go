@@ -155,7 +155,19 @@ func (w *watcher) due(st job.Status) bool {
 		st.Object != nil && (st.Object.Size != was.Object.Size || st.Object.ID != was.Object.ID):
 		return true
 	}
+	if st.Received != was.Received && w.growing() {
+		return time.Since(w.told) >= growthPeriod
+	}
 	return (st.Received != was.Received || st.Rate != was.Rate) && time.Since(w.told) >= statusPeriod
+}
+
+// growing reports whether nobody knows yet where the body will end.
+func (w *watcher) growing() bool {
+	if w.body == nil {
+		return false
+	}
+	_, known := w.body.Size()
+	return !known
 }
 
 func (w *watcher) tellStatus(st job.Status) error {
@@ -200,7 +212,11 @@ func (w *watcher) tellRun(run span.Span) error {
 // wait sleeps until there is something to tell, and reports whether the job
 // has to be read again.
 func (w *watcher) wait(ctx context.Context, changed, sums <-chan struct{}) (stale bool, err error) {
-	tick := time.NewTimer(statusPeriod)
+	period := statusPeriod
+	if w.growing() {
+		period = growthPeriod
+	}
+	tick := time.NewTimer(period)
 	defer tick.Stop()
 	select {
 	case <-changed:

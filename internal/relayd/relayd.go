@@ -18,6 +18,7 @@ import (
 	"github.com/jumpget/jumpget/internal/access"
 	"github.com/jumpget/jumpget/internal/blob"
 	"github.com/jumpget/jumpget/internal/bulkd"
+	"github.com/jumpget/jumpget/internal/gather"
 	"github.com/jumpget/jumpget/internal/httpd"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/origin"
@@ -184,7 +185,7 @@ func (d *daemon) startRelay(ctx context.Context) error {
 	})
 	d.later(func() error { fetcher.Close(); return nil })
 	d.relay, err = relay.New(ctx, relay.Config{
-		Store: db, Blobs: bodies, Fetcher: fetcher,
+		Store: db, Blobs: bodies, Fetcher: fetcher, Bundles: gather.New(gather.Config{Origin: fetcher, Log: d.log}),
 		Retain: o.Retain, MaxFile: o.MaxFile, Quota: o.Quota, Fetches: o.Fetches,
 		Endpoints: func() []job.Endpoint { return d.endpoints }, Issued: d.issued,
 		Clock: o.Clock, Log: d.log,

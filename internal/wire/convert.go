@@ -39,7 +39,7 @@ func (t *Ticket) Ticket() job.Ticket {
 // FromStatus puts a job's status on the wire.
 func FromStatus(s job.Status) *Job {
 	j := &Job{
-		ID: s.Job.ID, URL: s.Job.URL, State: s.Job.State, Created: s.Job.Created, Expires: s.Job.Expires,
+		ID: s.Job.ID, URL: s.Job.URL, Files: job.FilesOf(s.Job.Key), State: s.Job.State, Created: s.Job.Created, Expires: s.Job.Expires,
 		Received: s.Received, Rate: s.Rate, Error: FromError(s.Job.Error),
 	}
 	if o := s.Object; o != nil {

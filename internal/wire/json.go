@@ -9,7 +9,8 @@ import (
 
 // Submit asks the relay to bring a URL. Times are in seconds.
 type Submit struct {
-	URL      string       `json:"url"`
+	URL      string       `json:"url,omitempty"`
+	List     []byte       `json:"list,omitempty"` // in place of URL and Mirrors: a bundle's files, see package bundle
 	Mirrors  []string     `json:"mirrors,omitempty"`
 	Header   [][2]string  `json:"header,omitempty"` // name, value
 	Username string       `json:"username,omitempty"`
@@ -57,6 +58,7 @@ type Endpoint struct {
 type Job struct {
 	ID       job.ID    `json:"id"`
 	URL      string    `json:"url"`
+	Files    int       `json:"files,omitempty"` // of a bundle; 0: a single file
 	State    job.State `json:"state"`
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires"`

@@ -38,6 +38,7 @@ func TestTheContract(t *testing.T) {
 		json  string
 	}{
 		{&Submit{URL: "u"}, `{"url":"u"}`},
+		{&Submit{List: []byte("abc")}, `{"list":"YWJj"}`},
 		{
 			&Submit{
 				URL: "u", Mirrors: []string{"m"}, Header: [][2]string{{"N", "v"}}, Username: "n", Password: "p", Retain: 60, Fresh: true,
@@ -66,6 +67,10 @@ func TestTheContract(t *testing.T) {
 			`{"job":{"id":"abcdefghijklmnopqrstuvwxyz","url":"","state":"failed","created":"2026-11-25T16:00:00.5Z",` +
 				`"expires":"2026-11-25T16:00:00.5Z","received":0,"object":{"id":"zyxwvutsrqponmlkjihgfedcba","name":"","size":-1,` +
 				`"length_verified":false},"error":{"code":"origin_status","message":"m","hint":"h","status":404}}}`,
+		},
+		{
+			&Job{ID: id, URL: "u", Files: 7, State: job.Queued, Created: moment, Expires: moment},
+			`{"id":"abcdefghijklmnopqrstuvwxyz","url":"u","files":7,"state":"queued","created":"2026-11-25T16:00:00.5Z","expires":"2026-11-25T16:00:00.5Z","received":0}`,
 		},
 		{&Message{Sums: &Sums{Object: object, First: 3, SHA256: []byte{0, 1, 255}}}, `{"sums":{"object":"zyxwvutsrqponmlkjihgfedcba","first":3,"sha256":"AAH/"}}`},
 		{&Message{Error: &Error{Code: job.CodeUnavailable, Message: "m"}}, `{"error":{"code":"unavailable","message":"m"}}`},
