@@ -5,15 +5,16 @@ import (
 	"database/sql"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/jumpget/jumpget/internal/job"
 )
 
+const selectTokens = "SELECT hash, job, ifnull(session, ''), expires FROM tokens "
+
 func scanToken(rows *sql.Rows) (t Token, err error) {
 	var hash []byte
 	var expires int64
-	if err := rows.Scan(&hash, &t.Job, &expires); err != nil {
+	if err := rows.Scan(&hash, &t.Job, &t.Session, &expires); err != nil {
 		return t, err
 	}
 	if len(hash) != len(t.Hash) {
@@ -23,24 +24,32 @@ func scanToken(rows *sql.Rows) (t Token, err error) {
 	return t, nil
 }
 
+// execer is a *sql.DB or *sql.Tx.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+func addToken(ctx context.Context, e execer, t Token) error {
+	_, err := e.ExecContext(ctx, `INSERT INTO tokens (hash, job, session, expires) VALUES (?, ?, nullif(?, ''), ?)
+		ON CONFLICT (hash) DO UPDATE SET expires = max(expires, excluded.expires)`, t.Hash[:], t.Job, t.Session, t.Expires.UnixMicro())
+	return err
+}
+
 // AddToken implements Store.
-func (s *SQLite) AddToken(ctx context.Context, id job.ID, hash [32]byte, expires time.Time) error {
-	return s.exec(ctx, "store a token", "INSERT INTO tokens (hash, job, expires) VALUES (?, ?, ?)",
-		hash[:], id, expires.UnixMicro())
+func (s *SQLite) AddToken(ctx context.Context, t Token) error {
+	return s.explain("store a token", addToken(ctx, s.writer, t))
 }
 
 // TokenJob implements Store. An index finds the row by its hash; that the time
 // it takes depends on the hash tells nothing of a token of 256 random bits.
 func (s *SQLite) TokenJob(ctx context.Context, hash [32]byte) (Token, error) {
-	t, err := first(collect(ctx, s.reader, scanToken,
-		"SELECT hash, job, expires FROM tokens WHERE hash = ? AND expires > ?", hash[:], s.now()))
+	t, err := first(collect(ctx, s.reader, scanToken, selectTokens+"WHERE hash = ? AND expires > ?", hash[:], s.now()))
 	return t, s.explain("look up a token", err)
 }
 
 // TokensOf implements Store.
 func (s *SQLite) TokensOf(ctx context.Context, id job.ID) ([]Token, error) {
-	all, err := collect(ctx, s.reader, scanToken,
-		"SELECT hash, job, expires FROM tokens WHERE job = ? AND expires > ? ORDER BY expires, hash", id, s.now())
+	all, err := collect(ctx, s.reader, scanToken, selectTokens+"WHERE job = ? AND expires > ? ORDER BY expires, hash", id, s.now())
 	return all, s.explain("list tokens", err)
 }
 
@@ -65,13 +74,18 @@ func scanGrant(rows *sql.Rows) (g job.Grant, err error) {
 
 // PutGrant implements Store.
 func (s *SQLite) PutGrant(ctx context.Context, g job.Grant) error {
+	return s.explain("store a grant", putGrant(ctx, s.writer, g))
+}
+
+func putGrant(ctx context.Context, e execer, g job.Grant) error {
 	if !g.Addr.IsValid() {
 		return job.Errorf(job.CodeBadRequest, "a grant without an address")
 	}
 	id := sql.NullString{String: string(g.Job), Valid: g.Job != ""}
-	return s.exec(ctx, "store a grant", `INSERT INTO grants (owner, job, addr, expires) VALUES (?, ?, ?, ?)
+	_, err := e.ExecContext(ctx, `INSERT INTO grants (owner, job, addr, expires) VALUES (?, ?, ?, ?)
 		ON CONFLICT (owner, ifnull(job, ''), addr) DO UPDATE SET expires = max(expires, excluded.expires)`,
 		g.Owner, id, g.Addr.Unmap().String(), g.Expires.UnixMicro())
+	return err
 }
 
 // Grants implements Store.
@@ -86,11 +100,12 @@ func (s *SQLite) Grants(ctx context.Context, owner string, id job.ID) ([]job.Gra
 func (s *SQLite) PurgeExpired(ctx context.Context) error {
 	now := s.now()
 	err := s.change(ctx, "purge what has expired", func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM tokens WHERE expires <= ?", now); err != nil {
-			return err
+		for _, table := range []string{"tokens", "grants", "submissions"} {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE expires <= ?", now); err != nil {
+				return err
+			}
 		}
-		_, err := tx.ExecContext(ctx, "DELETE FROM grants WHERE expires <= ?", now)
-		return err
+		return nil
 	})
 	return s.afterwards(ctx, err)
 }

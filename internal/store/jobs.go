@@ -56,7 +56,8 @@ func jobArgs(j job.Job) ([]any, error) {
 }
 
 // AddJob implements Store.
-func (s *SQLite) AddJob(ctx context.Context, j job.Job, r job.Request) error {
+func (s *SQLite) AddJob(ctx context.Context, n New) error {
+	j := n.Job
 	args, err := jobArgs(j)
 	if err != nil {
 		return err
@@ -66,11 +67,38 @@ func (s *SQLite) AddJob(ctx context.Context, j job.Job, r job.Request) error {
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, args...); err != nil {
 			return err
 		}
-		if j.State.Final() {
-			return nil
+		if err := s.addAccess(ctx, tx, n); err != nil || j.State.Final() {
+			return err
 		}
-		return putRequest(ctx, tx, j.ID, r)
+		return putRequest(ctx, tx, j.ID, n.Request)
 	})
+}
+
+// addAccess stores what lets a new job's client read it.
+func (s *SQLite) addAccess(ctx context.Context, tx *sql.Tx, n New) error {
+	if n.Submission != "" {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM submissions WHERE owner = ? AND id = ? AND expires <= ?",
+			n.Job.Owner, n.Submission, s.now()); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "INSERT INTO submissions (owner, id, job, expires) VALUES (?, ?, ?, ?)",
+			n.Job.Owner, n.Submission, n.Job.ID, n.Remember.UnixMicro()); err != nil {
+			return err
+		}
+	}
+	for _, t := range n.Tokens {
+		t.Job = n.Job.ID
+		if err := addToken(ctx, tx, t); err != nil {
+			return err
+		}
+	}
+	for _, g := range n.Grants {
+		g.Job, g.Owner = n.Job.ID, n.Job.Owner
+		if err := putGrant(ctx, tx, g); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // PutJob implements Store.

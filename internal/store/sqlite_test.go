@@ -107,7 +107,7 @@ func TestSecretsLeaveNoTrace(t *testing.T) {
 			s := open(t, path, nil)
 			j, r := storetest.Job(), storetest.Request()
 			r.Password += strings.Repeat(storetest.Secret, 1000) // more than a page
-			must(t, s.AddJob(t.Context(), j, r))
+			must(t, s.AddJob(t.Context(), store.New{Job: j, Request: r}))
 			must(t, s.Close())
 			s = open(t, path, nil) // now it is in the file too
 			defer s.Close()
@@ -194,7 +194,7 @@ func TestAfterKill(t *testing.T) {
 	s := open(t, path, nil)
 	defer s.Close()
 	j := storetest.Job()
-	must(t, s.AddJob(t.Context(), j, storetest.Request()))
+	must(t, s.AddJob(t.Context(), store.New{Job: j, Request: storetest.Request()}))
 	killed := filepath.Join(t.TempDir(), "jumpget.db")
 	for _, suffix := range []string{"", "-wal"} { // what a SIGKILL leaves on disk
 		raw, err := os.ReadFile(path + suffix)
@@ -215,7 +215,7 @@ func BenchmarkAddJob(b *testing.B) {
 	}
 	defer s.Close()
 	for b.Loop() {
-		if err := s.AddJob(b.Context(), storetest.Job(), storetest.Request()); err != nil {
+		if err := s.AddJob(b.Context(), store.New{Job: storetest.Job(), Request: storetest.Request()}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -6,15 +6,17 @@
 // implementation passes. Bodies are not here, see package blob; the relay
 // reconciles both at its start.
 //
-// Two things are secret. Tokens are kept as hashes only. A job's request may
+// Three things are secret. Tokens are kept as hashes only. A job's request may
 // carry headers and a password for the origin: it is kept while the job is
 // queued or fetching, so that a relay that died can go on, and is wiped in the
-// same transaction that makes the job's state final.
+// same transaction that makes the job's state final. A session's hash is as good
+// as its secret while the session lives, and is wiped with it.
 package store
 
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/jumpget/jumpget/internal/job"
@@ -31,7 +33,25 @@ var (
 type Token struct {
 	Hash    [32]byte // SHA-256 of the token
 	Job     job.ID
+	Session job.ID // in which it was derived, and with which it ends; "": none
 	Expires time.Time
+}
+
+// New is a job with all that is stored in the same moment.
+type New struct {
+	Job        job.Job
+	Request    job.Request
+	Submission job.ID      // of its owner's choice; "": none
+	Remember   time.Time   // until when the submission is
+	Tokens     []Token     // of this job, whatever they say
+	Grants     []job.Grant // of this job and its owner, whatever they say
+}
+
+// Session is what is kept of a session: never its secret.
+type Session struct {
+	job.Session
+	Hash  [32]byte     // SHA-256 of the secret
+	Known []netip.Addr // where its holder has proved to receive, the latest first
 }
 
 // Store keeps a relay's records. Every method is one transaction, is durable
@@ -39,9 +59,9 @@ type Token struct {
 // name and not there gives ErrNotFound; an empty list is no error. Times come
 // back in UTC and to the microsecond.
 type Store interface {
-	// AddJob stores a new job together with its request. It fails with
-	// ErrExists if there is a job of that id.
-	AddJob(ctx context.Context, j job.Job, r job.Request) error
+	// AddJob stores a new job. It fails with ErrExists if there is a job of
+	// that id, or the owner has made a submission of that id before.
+	AddJob(ctx context.Context, n New) error
 	// PutJob stores a job, new or changed. A final state wipes its request.
 	PutJob(ctx context.Context, j job.Job) error
 	// Job returns a job by its id.
@@ -76,8 +96,13 @@ type Store interface {
 	// point at it, oldest first.
 	FindReusable(ctx context.Context, key string) (job.Object, []job.Job, error)
 
-	// AddToken stores the hash of a token of a job.
-	AddToken(ctx context.Context, id job.ID, hash [32]byte, expires time.Time) error
+	// Submission returns the job that an owner's submission has made, whether
+	// or not there still is such a job.
+	Submission(ctx context.Context, owner string, id job.ID) (job.ID, error)
+
+	// AddToken stores the hash of a token of a job. One that is there already
+	// lasts as long as the longer of both.
+	AddToken(ctx context.Context, t Token) error
 	// TokenJob returns the token with the hash, if it has not expired.
 	TokenJob(ctx context.Context, hash [32]byte) (Token, error)
 	// TokensOf returns the tokens of a job that have not expired.
@@ -92,8 +117,18 @@ type Store interface {
 	// job, those for all of the owner's jobs included. An empty id returns all
 	// of the owner's grants.
 	Grants(ctx context.Context, owner string, id job.ID) ([]job.Grant, error)
-	// PurgeExpired deletes tokens and grants that have expired.
+	// PurgeExpired deletes tokens, grants and submissions that have expired.
 	PurgeExpired(ctx context.Context) error
+
+	// AddSession stores a new session.
+	AddSession(ctx context.Context, s Session) error
+	// Sessions returns every session, the oldest first, expired ones included.
+	Sessions(ctx context.Context) ([]Session, error)
+	// UseSession stores a session's Used, Expires and Addr; a valid Addr
+	// becomes one of its known ones.
+	UseSession(ctx context.Context, s job.Session) error
+	// DeleteSession deletes a session and the tokens that were derived in it.
+	DeleteSession(ctx context.Context, id job.ID) error
 
 	// Setting returns a value that the relay keeps for itself.
 	Setting(ctx context.Context, key string) (string, error)

@@ -12,11 +12,11 @@ import (
 func tokens(t *testing.T, f *fixture) {
 	ctx := t.Context()
 	j, other := f.addJob(t, nil), f.addJob(t, nil)
-	missing(t, f.AddToken(ctx, job.NewID(), [32]byte{9}, Start))
+	missing(t, f.AddToken(ctx, store.Token{Job: job.NewID(), Hash: [32]byte{9}, Expires: Start}))
 	short := store.Token{Hash: [32]byte{1}, Job: j.ID, Expires: Start.Add(time.Minute)}
 	long := store.Token{Hash: [32]byte{31: 1}, Job: j.ID, Expires: Start.Add(time.Hour)}
 	for _, tok := range []store.Token{long, short, {Hash: [32]byte{3}, Job: other.ID, Expires: long.Expires}} {
-		must(t, f.AddToken(ctx, tok.Job, tok.Hash, tok.Expires))
+		must(t, f.AddToken(ctx, tok))
 	}
 	got, err := f.TokenJob(ctx, short.Hash)
 	must(t, err)
@@ -82,8 +82,8 @@ func grants(t *testing.T, f *fixture) {
 func purge(t *testing.T, f *fixture) {
 	ctx := t.Context()
 	j := f.addJob(t, nil)
-	must(t, f.AddToken(ctx, j.ID, [32]byte{1}, Start.Add(time.Minute)))
-	must(t, f.AddToken(ctx, j.ID, [32]byte{2}, Start.Add(time.Hour)))
+	must(t, f.AddToken(ctx, store.Token{Job: j.ID, Hash: [32]byte{1}, Expires: Start.Add(time.Minute)}))
+	must(t, f.AddToken(ctx, store.Token{Job: j.ID, Hash: [32]byte{2}, Expires: Start.Add(time.Hour)}))
 	addr := netip.MustParseAddr("192.0.2.1")
 	must(t, f.PutGrant(ctx, job.Grant{Owner: "alice", Addr: addr, Expires: Start.Add(time.Minute)}))
 	must(t, f.PutGrant(ctx, job.Grant{Owner: "alice", Job: j.ID, Addr: addr, Expires: Start.Add(time.Hour)}))
