@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/user"
 	"strconv"
 	"syscall"
@@ -38,6 +39,29 @@ func UserOfUnix(c *net.UnixConn) (string, error) {
 		return "", err
 	}
 	return userName(uid), nil
+}
+
+// IsOperator reports whether the process at the other end of a Unix socket runs
+// as root or as this process's own user: somebody who could do to the relay what
+// he likes anyway. Where the system does not tell, nobody is.
+func IsOperator(c *net.UnixConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	uid, err := uidOfUnix(raw)
+	return err == nil && (uid == 0 || int64(uid) == int64(os.Getuid()))
+}
+
+// UserExists reports whether the machine has a user of this name. When in doubt
+// it has, and so it has those that UserOfUnix and UserOfTCP know by number alone.
+func UserExists(name string) bool {
+	if _, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return true
+	}
+	_, err := user.Lookup(name)
+	var unknown user.UnknownUserError
+	return !errors.As(err, &unknown)
 }
 
 // control runs f on a connection's descriptor and joins both errors.

@@ -35,8 +35,9 @@ func (r *Relay) Admit(ctx context.Context, id job.ID, hash [32]byte, addr netip.
 }
 
 func (r *Relay) judge(ctx context.Context, ask authAsk, matches func(stored [32]byte) bool) Verdict {
+	r.await(ctx, ask.hash)
 	now, id := r.now(), ask.job
-	ask.addr = ask.addr.Unmap().WithZone("")
+	ask.addr = canonical(ask.addr)
 	if r.auth.knows(ask, now) {
 		return Granted
 	}
@@ -45,8 +46,8 @@ func (r *Relay) judge(ctx context.Context, ask authAsk, matches func(stored [32]
 	grants, grantErr := r.cfg.Store.Grants(ctx, j.Owner, id)
 
 	j = r.latest(j)
-	match := matches(tok.Hash)
-	if tokErr != nil || jobErr != nil || !match || tok.Job != id || j.State == job.Expired || !now.Before(tok.Expires) {
+	match, bound := matches(tok.Hash), r.bind(tok)
+	if !bound || tokErr != nil || jobErr != nil || !match || tok.Job != id || j.State == job.Expired || !now.Before(tok.Expires) {
 		return Refused
 	}
 	if grantErr != nil || !access.Allowed(grants, j.Owner, id, ask.addr, now) {
@@ -54,6 +55,10 @@ func (r *Relay) judge(ctx context.Context, ask authAsk, matches func(stored [32]
 	}
 	if r.auth.remember(ask, believe(now, tok.Expires, grants)) {
 		r.log.InfoContext(ctx, "serve", "job", id, "url", job.LogURL(j.URL), "addr", ask.addr)
+	}
+	if !r.bind(tok) { // its session has ended meanwhile
+		r.auth.clear()
+		return Refused
 	}
 	return Granted
 }

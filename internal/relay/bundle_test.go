@@ -106,7 +106,7 @@ func TestBundle(t *testing.T) {
 func TestBundlesMayBeOff(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	_, err := w.Submit(w.ctx(), alice, job.Request{Files: []job.File{{URL: "http://h/"}}}, nil)
+	_, err := w.Submit(w.ctx(), Submission{Owner: alice}, job.Request{Files: []job.File{{URL: "http://h/"}}})
 	wantCode(t, err, job.CodeForbidden)
 }
 

@@ -56,7 +56,7 @@ func (r *Relay) sweep(ctx context.Context) time.Duration {
 		r.log.Error("the cleaner can't list jobs", "err", err)
 		return sweepEvery
 	}
-	next := sweepEvery
+	next := r.sweepSessions(ctx)
 	now := r.now()
 	for _, j := range js {
 		switch left := j.Expires.Sub(now); {

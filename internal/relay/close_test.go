@@ -64,7 +64,7 @@ func TestAfterClose(t *testing.T) {
 	w.restart() // so that the body has to be opened
 	w.close()
 	for name, err := range map[string]error{
-		"submit": func() error { _, err := w.Submit(w.ctx(), alice, get(o.URL("")), nil); return err }(),
+		"submit": func() error { _, err := w.Submit(w.ctx(), Submission{Owner: alice}, get(o.URL(""))); return err }(),
 		"status": func() error { _, err := w.Status(w.ctx(), alice, id); return err }(),
 		"list":   func() error { _, err := w.List(w.ctx(), alice); return err }(),
 		"watch":  w.watch(alice, id, 0).err,

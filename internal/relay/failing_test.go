@@ -50,11 +50,11 @@ func (s *failingStore) arm(method string, n int) (failed bool) {
 	return failed
 }
 
-func (s *failingStore) AddJob(ctx context.Context, j job.Job, r job.Request) error {
+func (s *failingStore) AddJob(ctx context.Context, n store.New) error {
 	if err := s.call("AddJob"); err != nil {
 		return err
 	}
-	return s.Store.AddJob(ctx, j, r)
+	return s.Store.AddJob(ctx, n)
 }
 
 func (s *failingStore) PutJob(ctx context.Context, j job.Job) error {
@@ -120,11 +120,11 @@ func (s *failingStore) FindReusable(ctx context.Context, key string) (job.Object
 	return s.Store.FindReusable(ctx, key)
 }
 
-func (s *failingStore) AddToken(ctx context.Context, id job.ID, hash [32]byte, expires time.Time) error {
+func (s *failingStore) AddToken(ctx context.Context, t store.Token) error {
 	if err := s.call("AddToken"); err != nil {
 		return err
 	}
-	return s.Store.AddToken(ctx, id, hash, expires)
+	return s.Store.AddToken(ctx, t)
 }
 
 // TestEveryStoreCallFails lets the database fail once, at each call in turn,
@@ -164,12 +164,15 @@ func (w *world) rough(f origintest.File, url string) {
 	w.t.Helper()
 	var ids []job.ID
 	for _, u := range []string{url, url, url + "b"} {
-		ticket, err := w.Submit(w.ctx(), alice, get(u), nil)
+		ticket, err := w.Submit(w.ctx(), Submission{Owner: alice}, get(u))
 		if err != nil {
 			wantCode(w.t, err, job.CodeInternal)
 			continue
 		}
 		ids = append(ids, ticket.Job)
+		if _, err := w.Renew(w.ctx(), alice, ticket.Job); err != nil {
+			wantCode(w.t, err, job.CodeInternal)
+		}
 		until(w.t, "the job has ended", func() bool {
 			w.sweep(w.ctx())
 			ctx, cancel := context.WithTimeout(w.t.Context(), 100*time.Millisecond)

@@ -34,13 +34,17 @@ func (r *Relay) Allow(ctx context.Context, g job.Grant) error {
 	if err := r.cfg.Store.PutGrant(ctx, g); err != nil {
 		return r.internal("store a grant", err)
 	}
-	r.log.InfoContext(ctx, "allow", "job", g.Job, "owner", g.Owner, "addr", g.Addr, "expires", g.Expires)
+	r.logGrant(ctx, g.Job, g.Owner, g)
 	return nil
+}
+
+func (r *Relay) logGrant(ctx context.Context, id job.ID, owner string, g job.Grant) {
+	r.log.InfoContext(ctx, "allow", "job", id, "owner", owner, "addr", g.Addr, "expires", g.Expires)
 }
 
 // grantable returns an address in the form in which addresses are compared.
 func grantable(addr netip.Addr) (netip.Addr, error) {
-	plain := addr.Unmap().WithZone("")
+	plain := canonical(addr)
 	if !plain.IsValid() || plain.IsUnspecified() || plain.IsMulticast() {
 		return plain, job.Errorf(job.CodeBadRequest, "this is not an address that can be allowed: %q", addr).
 			WithHint("give the address that your requests come from")

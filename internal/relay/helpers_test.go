@@ -189,7 +189,7 @@ func get(u string) job.Request { return job.Request{URL: u} }
 
 func (w *world) submit(owner string, req job.Request, allow ...netip.Addr) job.Ticket {
 	w.t.Helper()
-	t, err := w.Submit(w.ctx(), owner, req, allow)
+	t, err := w.Submit(w.ctx(), Submission{Owner: owner, Allow: allow}, req)
 	if err != nil {
 		w.t.Fatal(err)
 	}

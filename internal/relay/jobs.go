@@ -3,17 +3,22 @@ package relay
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"time"
 
-	"github.com/jumpget/jumpget/internal/access"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/store"
 )
 
-// Submit records a job for owner, grants it to the given addresses and sees to
-// its fetch. The job joins a fetch of the same key that is under way.
-func (r *Relay) Submit(ctx context.Context, owner string, req job.Request, allow []netip.Addr) (job.Ticket, error) {
+// Submit records a job for its owner, grants it to the given addresses and sees to
+// its fetch. The job joins a fetch of the same key that is under way. A
+// submission that was made before gives a ticket for its job, or errRemoved.
+func (r *Relay) Submit(ctx context.Context, s Submission, req job.Request) (job.Ticket, error) {
+	if err := s.check(); err != nil {
+		return job.Ticket{}, err
+	}
+	if t, made, err := r.again(ctx, &s); made || err != nil {
+		return t, err
+	}
 	req = req.Titled()
 	u, err := req.Parse()
 	if err != nil {
@@ -29,29 +34,21 @@ func (r *Relay) Submit(ctx context.Context, owner string, req job.Request, allow
 	if err != nil {
 		return job.Ticket{}, err
 	}
-	for _, addr := range allow {
-		if _, err := grantable(addr); err != nil {
-			return job.Ticket{}, err
-		}
-	}
 	now := r.now()
 	j := job.Job{
-		ID: job.NewID(), Owner: owner, URL: job.StripUser(req.URL), Key: req.Key(owner),
+		ID: job.NewID(), Owner: s.Owner, URL: job.StripUser(req.URL), Key: req.Key(s.Owner),
 		State: job.Queued, Created: now, Expires: now.Add(retain),
 	}
-	if err := r.enter(ctx, &j, req); err != nil {
-		return job.Ticket{}, err
+	t, err := r.enter(ctx, &j, &s, req)
+	if !errors.Is(err, store.ErrExists) {
+		return t, err
 	}
-	r.log.InfoContext(ctx, "submit", "job", j.ID, "owner", owner, "url", job.LogURL(j.URL), "expires", j.Expires)
-	for i, f := range req.Files {
-		r.log.InfoContext(ctx, "submit", "job", j.ID, "owner", owner, "file", i, "url", job.LogURL(f.URL))
+	// The same has come on another way at the same time.
+	t, made, err := r.again(ctx, &s)
+	if !made && err == nil {
+		err = job.Errorf(job.CodeUnavailable, "the same submission has just failed on another way").WithHint("run the same command again")
 	}
-	for _, addr := range allow {
-		if err := r.Allow(ctx, job.Grant{Owner: owner, Job: j.ID, Addr: addr}); err != nil {
-			return job.Ticket{}, err
-		}
-	}
-	return r.ticket(ctx, j)
+	return t, err
 }
 
 // retain turns a wish in seconds into a duration.
@@ -65,32 +62,6 @@ func (r *Relay) retain(seconds int64) (time.Duration, error) {
 		return maxRetain, nil
 	}
 	return time.Duration(seconds) * time.Second, nil
-}
-
-// enter stores a new job and puts it on a flight, in one step as seen by flights.
-func (r *Relay) enter(ctx context.Context, j *job.Job, req job.Request) error {
-	r.db.Lock()
-	defer r.db.Unlock()
-	if r.ctx.Err() != nil {
-		return errShutdown
-	}
-	f := r.seat(j)
-	if err := r.cfg.Store.AddJob(ctx, *j, req); err != nil {
-		return r.internal("store a job", err)
-	}
-	r.enlist(f, *j, req)
-	return nil
-}
-
-// ticket makes a fresh token for a job.
-func (r *Relay) ticket(ctx context.Context, j job.Job) (job.Ticket, error) {
-	token := access.NewToken()
-	t := Token{Job: j.ID, Hash: access.Hash(token), Expires: j.Expires}
-	if err := r.cfg.Store.AddToken(ctx, t.Job, t.Hash, t.Expires); err != nil {
-		return job.Ticket{}, r.internal("store a token", err)
-	}
-	r.cfg.Issued(t)
-	return job.Ticket{Job: j.ID, Token: token, Expires: j.Expires, Endpoints: r.cfg.Endpoints()}, nil
 }
 
 // Renew gives a fresh ticket for a job that has one already. Older tokens stay
@@ -113,7 +84,7 @@ func (r *Relay) Renew(ctx context.Context, owner string, id job.ID) (job.Ticket,
 		return job.Ticket{}, errExpired()
 	}
 	r.log.InfoContext(ctx, "renew", "job", id, "owner", owner)
-	return r.ticket(ctx, j)
+	return r.ticket(ctx, j, &Submission{})
 }
 
 // Status returns one job of owner's.

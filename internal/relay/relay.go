@@ -34,8 +34,19 @@ type Config struct {
 	Fetches   int                   // fetches at once, others wait; 0: 8
 	Endpoints func() []job.Endpoint // the public door, for tickets; nil: none
 	Issued    func(Token)           // hears of each token that is given out; nil: nobody does
-	Clock     func() time.Time      // nil: time.Now
-	Log       *slog.Logger          // nil: silent
+	Sessions  time.Duration         // how long a session lasts from its last use, at most MaxSession; 0: 12 h; negative: there are none
+
+	// SessionIssued hears of each session that can be used, those that an earlier
+	// process has issued included, and SessionEnded of its end. nil: nobody does.
+	SessionIssued func(*Session)
+	SessionEnded  func(job.ID)
+
+	// UserExists reports whether there still is a session's user, so that a session
+	// does not outlive him. It may block for a moment. nil: there always is.
+	UserExists func(job.Session) bool
+
+	Clock func() time.Time // nil: time.Now
+	Log   *slog.Logger     // nil: silent
 }
 
 // Limits that no setting changes.
@@ -74,6 +85,7 @@ type Relay struct {
 
 	changed signal // some job has changed
 	auth    authCache
+	sess    sessions
 
 	room sync.Mutex // held while room is made and taken
 	db   sync.Mutex
@@ -96,13 +108,16 @@ func New(ctx context.Context, cfg Config) (*Relay, error) {
 		cfg:     cfg.withDefaults(),
 		flights: make(map[string]*flight), lives: make(map[job.ID]*live),
 		sound: make(map[job.ID]bool), unsaved: make(map[job.ID]job.Job),
+		sess: newSessions(),
 	}
 	r.log = r.cfg.Log
 	r.slots = make(chan struct{}, r.cfg.Fetches)
 	r.ctx, r.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	if err := r.recover(ctx); err != nil {
-		r.Close()
-		return nil, err
+	for _, step := range []func(context.Context) error{r.loadSessions, r.recover} {
+		if err := step(ctx); err != nil {
+			r.Close()
+			return nil, err
+		}
 	}
 	return r, nil
 }
@@ -119,6 +134,19 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Issued == nil {
 		c.Issued = func(Token) {}
+	}
+	if c.Sessions == 0 {
+		c.Sessions = defaultSession
+	}
+	c.Sessions = min(c.Sessions, MaxSession)
+	if c.SessionIssued == nil {
+		c.SessionIssued = func(*Session) {}
+	}
+	if c.SessionEnded == nil {
+		c.SessionEnded = func(job.ID) {}
+	}
+	if c.UserExists == nil {
+		c.UserExists = func(job.Session) bool { return true }
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now
@@ -138,6 +166,7 @@ func (r *Relay) Close() {
 	r.mu.Unlock()
 	r.stop(errShutdown)
 	r.wg.Wait()
+	r.flushSessions(context.Background())
 	r.mu.Lock()
 	left := slices.Collect(maps.Values(r.lives))
 	r.mu.Unlock()

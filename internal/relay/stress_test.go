@@ -114,7 +114,7 @@ type stresser struct {
 func (s *stresser) step(url string) {
 	if len(s.ids) == 0 || s.rng.IntN(3) == 0 {
 		req := job.Request{URL: url, Retain: 60 + s.rng.Int64N(600), Fresh: s.rng.IntN(4) == 0}
-		if t, err := s.w.Submit(s.w.ctx(), s.owner, req, nil); s.fine(err) {
+		if t, err := s.w.Submit(s.w.ctx(), Submission{Owner: s.owner}, req); s.fine(err) {
 			s.ids = append(s.ids, t.Job)
 		}
 		return

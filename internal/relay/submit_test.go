@@ -221,7 +221,7 @@ func TestRefusedSubmissions(t *testing.T) {
 		"everybody":  {req: get("http://a/b"), allow: []netip.Addr{netip.MustParseAddr("::ffff:0.0.0.0")}, code: job.CodeBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := w.Submit(w.ctx(), alice, tt.req, tt.allow)
+			_, err := w.Submit(w.ctx(), Submission{Owner: alice, Allow: tt.allow}, tt.req)
 			wantCode(t, err, tt.code)
 		})
 	}

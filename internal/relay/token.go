@@ -6,13 +6,19 @@ import (
 	"time"
 
 	"github.com/jumpget/jumpget/internal/job"
+	"github.com/jumpget/jumpget/internal/store"
 )
 
 // Token is what is kept of a job's token.
 type Token struct {
 	Job     job.ID
 	Hash    [32]byte // SHA-256 of the token
+	Session job.ID   // with which it ends; "": none
 	Expires time.Time
+}
+
+func (t Token) stored() store.Token {
+	return store.Token{Hash: t.Hash, Job: t.Job, Session: t.Session, Expires: t.Expires}
 }
 
 // Tokens returns the tokens that still count.
@@ -28,7 +34,7 @@ func (r *Relay) Tokens(ctx context.Context) ([]Token, error) {
 			return nil, fmt.Errorf("list a job's tokens: %w", err)
 		}
 		for _, t := range ts {
-			all = append(all, Token{Job: t.Job, Hash: t.Hash, Expires: t.Expires})
+			all = append(all, Token{Job: t.Job, Hash: t.Hash, Session: t.Session, Expires: t.Expires})
 		}
 	}
 	return all, nil

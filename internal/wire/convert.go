@@ -36,6 +36,13 @@ func (t *Ticket) Ticket() job.Ticket {
 	return job.Ticket{Job: t.Job, Token: t.Token, Expires: t.Expires, Endpoints: ToEndpoints(t.Endpoints), Observed: t.Observed}
 }
 
+// FromSession puts a session on the wire, without its secret.
+func FromSession(s job.Session) Session {
+	return Session{
+		ID: s.ID, Name: s.Name, User: s.Owner, Created: s.Created, Used: s.Used, Expires: s.Expires, Until: s.Until, Address: s.Addr,
+	}
+}
+
 // FromStatus puts a job's status on the wire.
 func FromStatus(s job.Status) *Job {
 	j := &Job{
