@@ -8,7 +8,6 @@ import (
 	"iter"
 	"net"
 	"net/http"
-	"net/netip"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -200,11 +199,12 @@ func me(t testing.TB) string {
 // fake is a relay of which every method fails in the same way, unless a test
 // says otherwise.
 type fake struct {
+	Jobs  // what no test of it calls
 	err   error
 	watch func(ctx context.Context, yield func(job.Event, error) bool)
 }
 
-func (f *fake) Submit(context.Context, string, job.Request, []netip.Addr) (job.Ticket, error) {
+func (f *fake) Submit(context.Context, relay.Submission, job.Request) (job.Ticket, error) {
 	return job.Ticket{Job: "j"}, f.err
 }
 

@@ -12,13 +12,16 @@ import (
 	"time"
 
 	"github.com/jumpget/jumpget/internal/access"
+	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/wire"
 )
 
 // Identity is who speaks on a connection to the local API.
 type Identity struct {
-	User string     // the owner of the jobs submitted on it
-	Addr netip.Addr // the client's network address as ssh tells it; may be invalid
+	User     string     // the owner of the jobs submitted on it
+	Source   job.Source // how the name is known
+	Addr     netip.Addr // the client's network address as ssh tells it; may be invalid
+	Operator bool       // he may see and end everybody's sessions
 }
 
 const (
@@ -36,8 +39,9 @@ type apiConn struct {
 	net.Conn
 	r      *bufio.Reader // nil: nothing was read ahead
 	id     Identity
-	secret bool   // requests must carry the secret
-	leave  func() // gives back its place among its user's connections; may be nil
+	held   *sessionConn // nil: it came over ssh
+	secret bool         // requests must carry the secret
+	leave  func()       // gives back its place among its user's connections; may be nil
 	once   sync.Once
 	closed chan struct{}
 }
@@ -92,7 +96,7 @@ func identify(c net.Conn) (*apiConn, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the peer of the Unix socket has no name: %w", err)
 		}
-		ac := newAPIConn(u, Identity{User: user})
+		ac := newAPIConn(u, Identity{User: user, Source: job.SourceSystem, Operator: access.IsOperator(u)})
 		ac.r = bufio.NewReaderSize(u, 4<<10)
 		return ac, nil
 	}
@@ -102,7 +106,7 @@ func identify(c net.Conn) (*apiConn, error) {
 	remote, err2 := netip.ParseAddrPort(c.RemoteAddr().String())
 	if err1 == nil && err2 == nil {
 		if user, err := access.UserOfTCP(local, remote); err == nil {
-			ac.id.User = user
+			ac.id.User, ac.id.Source = user, job.SourceSystem
 		}
 	}
 	return ac, nil

@@ -33,6 +33,9 @@ func (s *Local) guard(next http.Handler) http.Handler {
 		if err == nil {
 			err = s.takeBody(w, r)
 		}
+		if err == nil {
+			err = inSession(w, r)
+		}
 		if err != nil {
 			hurry(w, r)
 			s.fail(w, r, err)

@@ -59,7 +59,7 @@ func (w *world) file(owner string, size int64) (*file, job.Ticket) {
 	w.t.Helper()
 	url := fmt.Sprintf("http://origin.example/%d.bin", w.files.Add(1))
 	f := w.src.add(w.t, url, origin.Meta{Name: "the file.bin", Size: size, ETag: `"1"`, ModTime: time.Unix(1e9, 0)})
-	ticket, err := w.relay.Submit(context.Background(), owner, job.Request{URL: url}, []netip.Addr{loopback})
+	ticket, err := w.relay.Submit(context.Background(), relay.Submission{Owner: owner, Allow: []netip.Addr{loopback}}, job.Request{URL: url})
 	check(w.t, err)
 	f.job, f.owner, f.relay = ticket.Job, owner, w.relay
 	return f, ticket

@@ -9,17 +9,17 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/relay"
+	"github.com/jumpget/jumpget/internal/session"
 )
 
 // Jobs is what the local API needs of package relay.
 type Jobs interface {
-	Submit(ctx context.Context, owner string, req job.Request, allow []netip.Addr) (job.Ticket, error)
+	Submit(ctx context.Context, s relay.Submission, req job.Request) (job.Ticket, error)
 	Status(ctx context.Context, owner string, id job.ID) (job.Status, error)
 	List(ctx context.Context, owner string) ([]job.Status, error)
 	Watch(ctx context.Context, owner string, id job.ID, fromChunk int) iter.Seq2[job.Event, error]
@@ -29,6 +29,14 @@ type Jobs interface {
 	Remove(ctx context.Context, owner string, id job.ID) error
 	Allow(ctx context.Context, g job.Grant) error
 	Info(ctx context.Context, owner string) (relay.Info, error)
+
+	IssueSession(ctx context.Context, who job.Session) (job.Session, session.Secret, error)
+	Sessions(owner string) ([]job.Session, error)
+	AllSessions() ([]job.Session, error)
+	RevokeSession(ctx context.Context, owner string, id job.ID) error
+	RevokeAnySession(ctx context.Context, id job.ID) error
+	RevokeSessions(ctx context.Context, owner string) error
+	RevokeAllSessions(ctx context.Context) error
 }
 
 // LocalConfig is all a Local needs. Jobs is required.
@@ -203,7 +211,7 @@ func (s *Local) introduce(c net.Conn) error {
 		return err
 	}
 	if !s.enter(ac) {
-		return fmt.Errorf("user %q has %d connections already", ac.id.User, s.cfg.MaxConns)
+		return tooMany(ac.id.User, s.cfg.MaxConns)
 	}
 	if err := ac.greet(s.drain); err != nil {
 		return errors.Join(err, ac.Close())
@@ -212,6 +220,10 @@ func (s *Local) introduce(c net.Conn) error {
 		return errors.Join(errDraining, ac.Close())
 	}
 	return nil
+}
+
+func tooMany(user string, most int) error {
+	return fmt.Errorf("user %q has %d connections already", user, most)
 }
 
 // enter counts a connection in, unless its user has too many: one user of the

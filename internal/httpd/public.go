@@ -23,6 +23,8 @@ import (
 type Bodies interface {
 	Authorize(ctx context.Context, id job.ID, token string, addr netip.Addr) relay.Verdict
 	Open(ctx context.Context, id job.ID) (*relay.Body, error)
+	Tied(token string) (ended <-chan struct{})
+	SessionByBearer(bearer string) (*relay.Session, bool)
 }
 
 // PublicConfig is all a Public needs. Bodies and TLS are required.
@@ -31,6 +33,7 @@ type PublicConfig struct {
 	TLS     *tls.Config
 	Proxies access.Proxies // they may speak plaintext, and their X-Forwarded-For is believed
 	Plain   bool           // everybody may speak plaintext: the public URL is http://
+	API     *Local         // what a session's holder gets; nil: what everybody gets
 
 	HeaderTimeout   time.Duration // for a request's header; 0: 30 s, since a client may connect before ssh is up
 	Stall           time.Duration // how long a reader may take nothing of what is sent to it; 0: 60 s
@@ -117,7 +120,10 @@ func (p *Public) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, wellFormed := publicJob(r)
 	addr := p.cfg.Proxies.ClientAddr(r.RemoteAddr, r.Header)
 	verdict := p.cfg.Bodies.Authorize(r.Context(), id, token(r), addr)
+	session, held := p.cfg.Bodies.SessionByBearer(bearer(r))
 	switch {
+	case held && p.opensStream(r):
+		p.stream(w, r, session, addr)
 	case !wellFormed || verdict == relay.Refused:
 		refuse(w)
 	case verdict == relay.UnknownAddress:
@@ -141,7 +147,18 @@ func (p *Public) serve(w http.ResponseWriter, r *http.Request, id job.ID) {
 		return
 	}
 	defer b.Close()
-	p.out.serve(w, r, b)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	if ended := p.cfg.Bodies.Tied(token(r)); ended != nil {
+		go func() {
+			select {
+			case <-ended:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+	}
+	p.out.serve(w, r.WithContext(ctx), b)
 }
 
 // publicJob returns the job that a request is for, if it has the form of the

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jumpget/jumpget/internal/bundle"
 	"github.com/jumpget/jumpget/internal/job"
+	"github.com/jumpget/jumpget/internal/relay"
 	"github.com/jumpget/jumpget/internal/wire"
 )
 
@@ -35,10 +36,16 @@ func (s *Local) routes() http.Handler {
 		wire.RouteExtend: s.extend,
 		wire.RouteRemove: s.remover,
 		wire.RouteGrant:  s.grant,
-		"/":              unknownRoute,
+
+		wire.RouteSessionNew:     s.newSession,
+		wire.RouteSessions:       s.sessions,
+		wire.RouteSessionRevoke:  s.revokeSession,
+		wire.RouteSessionsRevoke: s.revokeSessions,
+
+		"/": unknownRoute,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if err := h(w, r, connOf(r.Context()).id); err != nil {
+			if err := h(w, r, connOf(r.Context()).identity()); err != nil {
 				s.fail(w, r, err)
 			}
 		})
@@ -79,11 +86,21 @@ func (s *Local) submit(w http.ResponseWriter, r *http.Request, who Identity) err
 	if len(in.Allow) > maxAllow {
 		return job.Errorf(job.CodeBadRequest, "more than %d addresses to allow", maxAllow)
 	}
-	allow := in.Allow
-	if who.Addr.IsValid() {
-		allow = append(allow, who.Addr)
+	sub := relay.Submission{Owner: who.User, ID: in.Submission, Allow: in.Allow}
+	held := connOf(r.Context()).held
+	if held != nil {
+		sub.Session = held.Session
+		if in.Submission == "" {
+			if err := held.wait(r.Context()); err != nil {
+				return err
+			}
+		}
 	}
-	for _, addr := range allow {
+	later := held != nil && !held.receives(who.Addr)
+	if who.Addr.IsValid() && !later {
+		sub.Allow = append(sub.Allow, who.Addr)
+	}
+	for _, addr := range sub.Allow {
 		if !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() {
 			// Later it would leave a job behind that nobody has a ticket for.
 			return job.Errorf(job.CodeBadRequest, "this is not an address that can be allowed: %q", addr)
@@ -93,9 +110,12 @@ func (s *Local) submit(w http.ResponseWriter, r *http.Request, who Identity) err
 	if err != nil {
 		return err
 	}
-	t, err := s.cfg.Jobs.Submit(r.Context(), who.User, req, allow)
+	t, err := s.cfg.Jobs.Submit(r.Context(), sub, req)
 	if err != nil {
 		return err
+	}
+	if later {
+		held.grantLater(t.Job)
 	}
 	t.Observed = who.Addr
 	s.stream(w, r, func(st *stream) error {
