@@ -19,6 +19,7 @@ const (
 	ctlMeta control = 1 << iota
 	ctlTaken
 	ctlPace
+	ctlStream
 )
 
 // record is what the relay keeps of a sent packet.

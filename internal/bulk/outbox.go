@@ -159,6 +159,17 @@ func (o *outbox) nextLost() (segment, bool) {
 	return segment{}, false
 }
 
+// rest cuts off what is acknowledged at a segment's start. It returns false if
+// that is all.
+func (o *outbox) rest(s segment) (segment, bool) {
+	w := o.find(s.rng)
+	if w == nil {
+		return s, true
+	}
+	from := min(w.acked.From(s.off), s.end())
+	return segment{s.rng, from, int32(s.end() - from)}, from < s.end()
+}
+
 // nextNew returns the first range that has bytes never sent and not known to be
 // missing at the relay.
 func (o *outbox) nextNew() *wanted {

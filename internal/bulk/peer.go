@@ -2,7 +2,6 @@ package bulk
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -39,24 +38,21 @@ type peer struct {
 	s      *Server
 	id     uint64
 	client uint32
-	job    Job
 	key    Key
-	until  time.Time
 	mark   [macLen]byte
 	refuse bool // there is no room: it lives only to say so
 	memory int64
 	ctx    context.Context
 	cancel context.CancelFunc
-	tasks  sync.WaitGroup // goroutines that use the body
+	tasks  sync.WaitGroup // goroutines that use the freight
 	wake   chan struct{}
 
 	mu      sync.Mutex
 	inbox   []*received
-	ready   []uint64 // ranges whose next byte is there
-	opened  *opened
 	from    netip.AddrPort // of the first packet
 	reheard int64          // bytes of copies of it from there
 	rival   Path           // where a copy came from, if from elsewhere
+	doubt   bool           // whether the key still counts has to be looked up
 
 	hs    *handshake
 	first fromClient // the first packet's
@@ -70,9 +66,8 @@ type peer struct {
 	other   candidate
 	largest int // packet that the client takes
 
-	body    Body
-	object  string
-	cache   cache
+	load    freight
+	may     set // frames
 	led     *ledger
 	box     *outbox
 	tail    tail
@@ -91,13 +86,11 @@ type peer struct {
 	samples  []congestion.Sample
 	news     time.Duration // when something was acknowledged, or a flight began
 	timeouts int
-	probes   int    // packets to be sent whatever the window says
-	small    int    // of them of the base size
-	probed   uint64 // packets before this one have been repeated by this timeout,
-	probeEnd uint64 // up to the last one
-	rounds   int    // and so many times all
-	waiters  int
-	poll     time.Duration // when to look again at ranges without a waiter; 0: no need
+	probes   int           // packets to be sent whatever the window says
+	small    int           // of them of the base size
+	probed   uint64        // packets before this one have been repeated by this timeout,
+	probeEnd uint64        // up to the last one
+	rounds   int           // and so many times all
 	again    time.Duration // when the tail wants to be asked; 0: no need
 	detectAt time.Duration // when the ledger does
 	uplink   uplink
@@ -109,6 +102,7 @@ type peer struct {
 	pongs    []uint64
 	notice   bool          // tell the client that its address is not granted
 	code     Code          // why it closes
+	left     bool          // the client has said so itself
 	closed   time.Duration // when it began to close
 	told     int           // how often it has said so
 	tell     bool          // say so once more
@@ -124,22 +118,16 @@ type received struct {
 
 var receivedPool = sync.Pool{New: func() any { return new(received) }}
 
-// opened is what Job.Open gave.
-type opened struct {
-	body Body
-	err  error
-}
-
 func newPeer(s *Server, id uint64, client uint32, a *admission, d *Datagram) *peer {
 	p := &peer{
-		s: s, id: id, client: client, job: a.job, key: a.key, until: a.until, mark: a.mark,
+		s: s, id: id, client: client, key: a.key, mark: a.mark,
 		hs: a.hs, first: a.first, wake: make(chan struct{}, 1),
 		box: newOutbox(), window: -1,
 	}
 	p.ctx, p.cancel = context.WithCancel(s.ctx)
 	p.led = newLedger(p.grow)
 	p.largest = int(min(a.first.open.largest, maxPacket))
-	p.object = string(a.first.open.object)
+	p.load, p.may = a.holder.freight(p)
 	p.from = d.Path.Remote
 	p.at = place{path: d.Path, received: int64(len(d.Data))}
 	return p
@@ -234,16 +222,17 @@ func (p *peer) begin() bool {
 	now := p.now()
 	p.created, p.heardAt, p.checked, p.news = now, now, now, now
 	p.meet()
-	p.wantNews(&p.first.want)
-	p.at.granted = p.job.Allowed(p.at.path.Remote.Addr())
+	p.load.take(&p.first)
+	p.at.permit(p.load)
 	switch {
 	case p.refuse:
 		p.fail(CodeBusy)
 	case !p.at.granted:
 		p.notice = true
 	default:
-		p.open()
+		p.load.open()
 	}
+	p.load.met(p.at.path, false)
 	return true
 }
 
@@ -292,77 +281,6 @@ func (p *peer) untrace() {
 	p.tracer = nil
 }
 
-// open asks for the body on a goroutine of its own, since the origin may take
-// its time.
-func (p *peer) open() {
-	if p.body != nil {
-		return
-	}
-	p.tasks.Go(func() {
-		body, err := p.job.Open(p.ctx, p.object)
-		p.mu.Lock()
-		p.opened = &opened{body, err}
-		p.mu.Unlock()
-		p.poke()
-	})
-	p.body = nobody{}
-}
-
-// nobody stands for a body that is being opened.
-type nobody struct{}
-
-func (nobody) Object() string                    { return "" }
-func (nobody) Size() (int64, bool)               { return 0, false }
-func (nobody) ReadAt([]byte, int64) (int, error) { return 0, nil }
-func (nobody) Wait(context.Context, int64) error { return nil }
-func (nobody) Close() error                      { return nil }
-
-// hasBody tells whether there is an open body.
-func (p *peer) hasBody() bool {
-	_, none := p.body.(nobody)
-	return p.body != nil && !none
-}
-
-// takeBody takes in what open brought.
-func (p *peer) takeBody(o *opened) {
-	if o.err != nil {
-		p.fail(codeOf(o.err))
-		if p.code == CodeFailed && p.ctx.Err() == nil {
-			p.s.log.Warn("a body can't be served over UDP", "err", o.err)
-		}
-		return
-	}
-	p.body = o.body
-	if p.object != "" && o.body.Object() != p.object {
-		p.fail(CodeChanged)
-		return
-	}
-	p.object = o.body.Object()
-	p.learnSize()
-	p.ctl.set(ctlMeta, p.led.next)
-}
-
-// learnSize looks whether the object's size is known by now.
-func (p *peer) learnSize() {
-	if p.box.size >= 0 || !p.hasBody() {
-		return
-	}
-	if n, known := p.body.Size(); known {
-		p.box.size = n
-		p.ctl.set(ctlMeta, p.led.next)
-	}
-}
-
-func codeOf(err error) Code {
-	switch {
-	case errors.Is(err, ErrChanged):
-		return CodeChanged
-	case errors.Is(err, ErrGone):
-		return CodeGone
-	}
-	return CodeFailed
-}
-
 // fail begins to close the connection.
 func (p *peer) fail(c Code) {
 	if p.state == closing {
@@ -370,6 +288,7 @@ func (p *peer) fail(c Code) {
 	}
 	p.state, p.code, p.closed, p.tell = closing, c, p.now(), true
 	p.cancel()
+	p.load.failed(c)
 }
 
 // goDown says good-bye at once, because the server ends.
@@ -389,32 +308,24 @@ func (p *peer) over(now time.Duration) bool {
 		}
 		return false
 	}
-	return p.code == CodeDone || now-p.closed >= closingTime
+	return p.left || now-p.closed >= closingTime
 }
 
 // end gives back all that the connection had.
 func (p *peer) end() {
-	p.cancel()
+	p.fail(CodeIdle) // unless it closes already
 	p.untrace()
-	if p.heard {
+	if p.heard && p.may.has(frameWant) { // a stream does not fill its path
 		p.s.paths.put(p.at.path.Remote.Addr(), p.cc.Path(), p.sizer.size)
 	}
 	p.s.forget(p)
 	p.tasks.Wait()
 	p.mu.Lock()
-	o := p.opened // if nobody took it
 	for _, r := range p.inbox {
 		receivedPool.Put(r)
 	}
 	p.inbox = nil
 	p.mu.Unlock()
-	if o != nil && o.body != nil && !p.hasBody() {
-		p.body = o.body
-	}
-	if p.body != nil {
-		if err := p.body.Close(); err != nil {
-			p.s.log.Debug("a body did not close", "err", err)
-		}
-	}
+	p.load.close()
 	p.s.memory.Add(p.memory)
 }

@@ -11,22 +11,16 @@ func (p *peer) read(now time.Duration) {
 	p.mu.Lock()
 	inbox := p.inbox
 	p.inbox = p.spare[:0]
-	ready, o, reheard, rival := p.ready, p.opened, p.reheard, p.rival
-	p.ready, p.opened, p.reheard, p.rival = nil, nil, 0, Path{}
+	reheard, rival, doubt := p.reheard, p.rival, p.doubt
+	p.reheard, p.rival, p.doubt = 0, Path{}, false
 	p.mu.Unlock()
-	for _, id := range ready {
-		p.waiters--
-		if w := p.box.find(id); w != nil {
-			w.wait = false
-		}
-	}
-	if o != nil {
-		p.takeBody(o)
+	if doubt && p.state != closing {
+		p.revalidate(now)
 	}
 	if reheard > 0 && p.state == answering {
 		p.rehear(reheard, now)
 	}
-	if rival.Remote.IsValid() && p.state == answering && !p.at.granted {
+	if rival.Remote.IsValid() && p.state == answering && !p.at.free {
 		p.prefer(rival)
 	}
 	for _, r := range inbox {
@@ -48,19 +42,20 @@ func (p *peer) rehear(bytes int64, now time.Duration) {
 }
 
 // prefer moves to where a copy of the first packet came from, if that address is
-// granted and the one before is not: somebody copied the packet on its way and
+// known and the one before is not: somebody copied the packet on its way and
 // was faster, to keep the client from its answer.
 func (p *peer) prefer(rival Path) {
-	if !p.job.Allowed(rival.Remote.Addr()) {
+	to := place{path: rival}
+	if to.permit(p.load); !to.free {
 		return
 	}
-	p.at = place{path: rival, granted: true}
-	p.notice = false
+	p.at, p.notice = to, false
 	p.mu.Lock()
 	p.from = rival.Remote
 	p.mu.Unlock()
 	p.meet()
-	p.open()
+	p.load.open()
+	p.load.met(p.at.path, false)
 }
 
 // packet takes in one CLIENT packet.
@@ -85,17 +80,17 @@ func (p *peer) packet(r *received, now time.Duration) {
 	here := r.path.Remote == p.at.path.Remote
 	if here {
 		p.at.received += int64(r.n)
-		p.at.proven = true
 		p.at.path = r.path
+		p.prove()
 	} else {
 		p.elsewhere(r, number, now)
 	}
 	f := &p.frames
-	if f.parse(plain) != nil || f.has.has(frameOpen) {
+	if f.parse(plain) != nil || f.has&^p.may != 0 {
 		return
 	}
 	if p.state == closing {
-		p.tell = here && p.code != CodeDone
+		p.tell = here && !p.left
 		return
 	}
 	if here && !p.at.granted {
@@ -112,9 +107,7 @@ func (p *peer) take(f *fromClient, r *received, now time.Duration) {
 	if f.has.has(frameResponse) {
 		p.response(f.response, r, now)
 	}
-	if f.has.has(frameWant) {
-		p.wantNews(&f.want)
-	}
+	p.load.take(f)
 	if f.has.has(frameAck) {
 		p.ack(&f.ack, r.at.Sub(p.s.start), now)
 	}
@@ -123,6 +116,7 @@ func (p *peer) take(f *fromClient, r *received, now time.Duration) {
 		p.ctl.repeat()
 	}
 	if f.has.has(frameBye) {
+		p.left = true
 		p.fail(CodeDone)
 	}
 }
@@ -134,22 +128,10 @@ func (p *peer) recheck(now time.Duration) {
 		return
 	}
 	p.checked = now
-	p.at.granted = p.job.Allowed(p.at.path.Remote.Addr())
+	p.at.permit(p.load)
 	p.notice = !p.at.granted
 	if p.at.granted {
-		p.open()
-	}
-}
-
-// wantNews puts a WANT into force. That one comes a second time may mean that
-// TAKEN was lost.
-func (p *peer) wantNews(f *wantFrame) {
-	switch {
-	case p.box.take(f):
-		p.ctl.set(ctlTaken, p.led.next)
-		p.tail.changed()
-	case f.seq == p.box.seq:
-		p.ctl.repeat()
+		p.load.open()
 	}
 }
 

@@ -1,9 +1,7 @@
 package bulk
 
 import (
-	"encoding/binary"
 	"errors"
-	"io"
 	"time"
 
 	"github.com/jumpget/jumpget/internal/congestion"
@@ -13,16 +11,15 @@ import (
 // happens.
 func (p *peer) send(now time.Duration) time.Duration {
 	p.speak(now)
-	if p.state == closing || !p.at.granted || !p.hasBody() {
+	if p.state == closing || !p.at.granted || !p.load.ready() {
 		p.spill(now)
 		return p.next(now, congestion.Never)
 	}
-	p.learnSize()
 	buf := p.s.bufs.Get().(*[]byte)
 	b := burst{buf: (*buf)[:0]}
 	p.hungry, p.held, p.again = false, false, 0
 	probes := true
-	for p.may(now) {
+	for p.allowed(len(b.buf), now) {
 		size, probe := p.packetSize(now, probes)
 		room := b.room(size)
 		if room == nil {
@@ -46,7 +43,7 @@ func (p *peer) send(now time.Duration) time.Duration {
 	case p.hungry:
 		p.probes = 0
 		if p.led.flying == 0 && p.box.rescue() {
-			p.s.log.Warn("bytes that a client wants had been forgotten", "object", p.object)
+			p.s.log.Warn("bytes that a client wants had been forgotten")
 			return now
 		}
 		p.cc.OnAppLimited(now)
@@ -58,13 +55,13 @@ func (p *peer) send(now time.Duration) time.Duration {
 	return p.next(now, p.cc.NextSend(now))
 }
 
-// may tells whether one more packet may be sent now. What holds the sender back
-// beside the controller sets held.
-func (p *peer) may(now time.Duration) bool {
+// allowed tells whether one more packet may be sent now, after so many bytes that
+// are about to be. What holds the sender back beside the controller sets held.
+func (p *peer) allowed(before int, now time.Duration) bool {
 	if p.hungry {
 		return false
 	}
-	if p.held = !p.led.room(); p.held || p.probes > 0 {
+	if p.held = !p.led.room() || !p.at.affords(before+p.sizer.size); p.held || p.probes > 0 {
 		return !p.held
 	}
 	if p.held = p.timeouts >= deadAfter; p.held {
@@ -96,16 +93,7 @@ func (p *peer) packetSize(now time.Duration, probes bool) (size int, probe bool)
 func (p *peer) head(b []byte) ([]byte, control) {
 	b = appendAnswer(b, p.client, p.msg2, p.out.next)
 	which := p.ctl.pending
-	if p.msg2 != nil && p.object != "" && p.hasBody() {
-		which |= ctlMeta // whichever packet is the first to arrive must be of use
-	}
-	if which&ctlMeta != 0 {
-		m := metaFrame{size: p.box.size, object: []byte(p.object)}
-		b = m.append(b)
-	}
-	if which&ctlTaken != 0 {
-		b = binary.AppendUvarint(append(b, frameTaken), p.box.seq)
-	}
+	b, which = p.load.head(b, which, p.msg2 != nil)
 	if which&ctlPace != 0 {
 		b = p.pace.append(b)
 	}
@@ -131,22 +119,21 @@ func (p *peer) data(b *burst, room []byte, size int, probe bool, now time.Durati
 		return false
 	}
 	space := size - len(pkt) - tagLen - 1 // for offset and data
-	s, source, ok := p.pick(now, space, probe)
+	ch, ok := p.pick(now, space, probe)
 	if !ok {
 		return undo()
 	}
-	pkt = binary.AppendUvarint(append(pkt, frameData), uint64(s.off))
-	space = size - len(pkt) - tagLen
-	whole := s.n
-	s.n = min(s.n, int32(space))
+	s := ch.segment
+	s.n = min(s.n, int32(size-tagLen-len(p.load.frame(pkt, s.off, 0))))
+	pkt = p.load.frame(pkt, s.off, int(s.n))
 	at := len(pkt)
 	pkt = pkt[:at+int(s.n)]
-	n := p.fetch(s, source, pkt[at:])
+	n := p.load.fetch(s, ch.from, pkt[at:])
 	if n == 0 {
 		return undo()
 	}
 	s.n = int32(n)
-	p.commit(s, whole, source)
+	p.commit(s, &ch)
 	pkt = p.out.seal(pkt[:at+n], p.headLen())
 	b.add(pkt)
 	p.record(s, len(pkt), which, probe, now)
@@ -200,51 +187,64 @@ const (
 	fromRepeat
 )
 
+// choice is what to send next. Of what is sent anew only the part counts from
+// the first byte on that is not acknowledged.
+type choice struct {
+	segment
+	whole segment // as it was sent before
+	from  source
+}
+
 // pick chooses what to send next, of at most space bytes. A probe takes only
 // what fills it.
-func (p *peer) pick(now time.Duration, space int, probe bool) (segment, source, bool) {
+func (p *peer) pick(now time.Duration, space int, probe bool) (choice, bool) {
 	if s, ok := p.box.nextLost(); ok && (!probe || int(s.n) >= space) {
-		return s, fromLost, true
+		rest, _ := p.box.rest(s)
+		return choice{rest, s, fromLost}, true
 	}
 	for w := p.box.nextNew(); w != nil; w = p.box.nextNew() {
 		left := p.box.end(w) - w.next
 		if probe && left < int64(space) {
-			return segment{}, 0, false
+			return choice{}, false
 		}
-		if p.available(w) {
-			return segment{w.id, w.next, int32(min(left, int64(space)))}, fromNew, true
+		if p.load.available(w) {
+			s := segment{w.id, w.next, int32(min(left, int64(space)))}
+			return choice{s, s, fromNew}, true
 		}
 		if p.state == closing {
-			return segment{}, 0, false
+			return choice{}, false
 		}
 	}
 	if probe {
-		return segment{}, 0, false
+		return choice{}, false
 	}
+	again := p.repeat
 	if p.probes > 0 {
-		if s, ok := p.oldest(); ok {
-			return s, fromRepeat, true
-		}
-		return segment{}, 0, false
+		again = p.oldest
 	}
-	return p.repeat(now)
+	for s, ok := again(now); ok; s, ok = again(now) {
+		if rest, ok := p.box.rest(s); ok {
+			return choice{rest, s, fromRepeat}, true
+		}
+	}
+	return choice{}, false
 }
 
 // repeat chooses a repeat of the tail.
-func (p *peer) repeat(now time.Duration) (segment, source, bool) {
+func (p *peer) repeat(now time.Duration) (segment, bool) {
 	if all, _ := p.box.sent(); !all || !p.box.last || p.led.flying == 0 {
-		return segment{}, 0, false
+		return segment{}, false
 	}
 	rate := p.repeatRate()
 	if p.repeats.fill(now, rate); p.repeats.tokens < maxPacket {
 		p.again = p.repeats.due(now, rate)
-		return segment{}, 0, false
+		return segment{}, false
 	}
 	s, ok, again := p.tail.next(now, p.led, p.box)
 	if !ok {
 		p.again = again
 	}
-	return s, fromRepeat, ok
+	return s, ok
 }
 
 // repeatRate is how fast repeats may go, in bytes a second: below what the path
@@ -264,7 +264,7 @@ func (p *peer) repeatRate() float64 {
 // oldest is the segment that was sent first of those still in flight, that this
 // timeout has not repeated yet. When all are, it begins anew, once: a single
 // packet at the end of a file may be lost a second time.
-func (p *peer) oldest() (segment, bool) {
+func (p *peer) oldest(time.Duration) (segment, bool) {
 	for p.rounds < probeRounds {
 		for n := max(p.probed, p.led.oldest); n < p.probeEnd; n++ {
 			p.probed = n + 1
@@ -278,14 +278,14 @@ func (p *peer) oldest() (segment, bool) {
 	return segment{}, false
 }
 
-// commit takes a segment, as much of it as was sent, out of where it came from,
-// where it had whole bytes.
-func (p *peer) commit(s segment, whole int32, from source) {
-	switch from {
+// commit takes what was sent of a choice out of where that came from.
+func (p *peer) commit(s segment, ch *choice) {
+	rest := segment{s.rng, s.end(), int32(ch.whole.end() - s.end())}
+	switch ch.from {
 	case fromLost:
 		p.box.lost.pop()
-		if rest := whole - s.n; rest > 0 {
-			p.box.lost.push(segment{s.rng, s.end(), rest})
+		if rest.n > 0 {
+			p.box.lost.push(rest)
 		}
 	case fromNew:
 		if w := p.box.find(s.rng); w != nil {
@@ -293,91 +293,11 @@ func (p *peer) commit(s segment, whole int32, from source) {
 		}
 	case fromRepeat:
 		p.repeats.tokens -= float64(s.n)
-		if s.n == whole {
+		switch {
+		case s == ch.whole:
 			p.box.repeat(s)
-		} else { // it was sent when packets were larger
-			p.tail.rest = segment{s.rng, s.end(), whole - s.n}
+		case rest.n > 0: // it was sent when packets were larger
+			p.tail.rest = rest
 		}
 	}
-}
-
-// cache holds the part of the body that is read ahead.
-type cache struct {
-	buf []byte
-	off int64
-	n   int
-}
-
-// available looks whether the body has a range's next byte, and has somebody
-// wait for it if not.
-func (p *peer) available(w *wanted) bool {
-	c := &p.cache
-	if w.next >= c.off && w.next < c.off+int64(c.n) {
-		return true
-	}
-	n, err := p.readAhead(w.next)
-	switch {
-	case n > 0:
-		return true
-	case errors.Is(err, io.EOF):
-		if p.learnSize(); p.box.size < 0 || w.next < p.box.end(w) {
-			p.fail(CodeFailed) // an end that is none
-		}
-	case err != nil:
-		p.fail(codeOf(err))
-		p.s.log.Debug("a body can't be read", "err", err)
-	default:
-		p.await(w)
-	}
-	return false
-}
-
-// readAhead fills the cache from off on.
-func (p *peer) readAhead(off int64) (int, error) {
-	c := &p.cache
-	if c.buf == nil {
-		c.buf = make([]byte, aheadLen)
-	}
-	n, err := p.body.ReadAt(c.buf, off)
-	c.off, c.n = off, n
-	return n, err
-}
-
-// maxWaiters bounds the goroutines that wait for one connection's bytes.
-const maxWaiters = 16
-
-// await has the range skipped until its next byte is there.
-func (p *peer) await(w *wanted) {
-	w.wait = true
-	if p.waiters >= maxWaiters {
-		p.poll = p.now() + 100*time.Millisecond
-		return
-	}
-	p.waiters++
-	id, off, body := w.id, w.next, p.body
-	p.tasks.Go(func() {
-		_ = body.Wait(p.ctx, off) // ReadAt tells what is wrong
-		p.mu.Lock()
-		p.ready = append(p.ready, id)
-		p.mu.Unlock()
-		p.poke()
-	})
-}
-
-// fetch reads a segment's data, of which at least one byte is there. It may be
-// cut short where the body ends for now.
-func (p *peer) fetch(s segment, from source, into []byte) int {
-	c := &p.cache
-	if from == fromNew && s.end() > c.off+int64(c.n) {
-		_, _ = p.readAhead(s.off) // the last bytes of the cache would make a short packet
-	}
-	if s.off >= c.off && s.end() <= c.off+int64(c.n) || from == fromNew && c.n > 0 {
-		return copy(into, c.buf[s.off-c.off:c.n])
-	}
-	n, err := p.body.ReadAt(into, s.off)
-	if n == 0 {
-		p.fail(codeOf(err))
-		p.s.log.Debug("bytes that were there can't be read again", "err", err)
-	}
-	return n
 }

@@ -12,11 +12,9 @@ func (p *peer) look(now time.Duration) {
 	if now-p.checked >= recheckEvery {
 		p.revalidate(now)
 	}
-	if p.poll != 0 && now >= p.poll {
-		p.poll = 0
-		for _, w := range p.box.ranges {
-			w.wait = false // whoever still waits for it does no harm
-		}
+	p.load.look(now)
+	if p.state == closing {
+		return
 	}
 	if p.pressed() && now >= p.deadline() {
 		p.timeout(now)
@@ -31,15 +29,12 @@ func (p *peer) look(now time.Duration) {
 // revalidate looks whether the key and the address still count.
 func (p *peer) revalidate(now time.Duration) {
 	p.checked = now
-	job, ok := p.s.cfg.Jobs.Lookup(p.key.ID)
-	if ok {
-		_, p.until = job.Key()
-	}
-	if !ok || !time.Now().Before(p.until) {
+	until, ok := p.load.valid()
+	if !ok || !time.Now().Before(until) {
 		p.fail(CodeGone)
 		return
 	}
-	p.at.granted = p.job.Allowed(p.at.path.Remote.Addr())
+	p.at.permit(p.load)
 }
 
 // Timeouts (section 4).
@@ -111,7 +106,7 @@ func (p *peer) next(now, data time.Duration) time.Duration {
 	sooner(p.checked + recheckEvery)
 	sooner(p.detectAt)
 	sooner(p.again)
-	sooner(p.poll)
+	sooner(p.load.due())
 	if p.held && p.box.limit > 0 {
 		sooner(p.limit.due(now, p.box.limit))
 	}
@@ -125,7 +120,7 @@ func (p *peer) next(now, data time.Duration) time.Duration {
 var words = [...]time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond}
 
 func (p *peer) nextWord() time.Duration {
-	if p.told >= len(words) || p.code == CodeDone {
+	if p.told >= len(words) || p.left {
 		return 0
 	}
 	return p.closed + words[p.told]
@@ -138,7 +133,7 @@ func (p *peer) speak(now time.Duration) {
 			p.told++
 			p.tell = true
 		}
-		if p.tell && p.code != CodeDone {
+		if p.tell && !p.left {
 			p.sendError(now, p.code)
 		}
 		p.tell = false
@@ -158,8 +153,7 @@ func (p *peer) speak(now time.Duration) {
 }
 
 func (p *peer) pong(token uint64, now time.Duration) {
-	_, waiting := p.box.sent()
-	waiting = waiting && len(p.box.lost) == 0 && p.box.nextNew() == nil || !p.hasBody()
+	waiting := p.load.waiting()
 	p.sendTo(&p.at, now, func(b []byte) []byte {
 		b = appendToken(b, framePong, token)
 		if waiting {

@@ -10,7 +10,8 @@ import (
 // place is an address, and what may be sent to it (section 6).
 type place struct {
 	path     Path
-	granted  bool // to the job
+	granted  bool // what is carried may go there
+	free     bool // without a budget
 	proven   bool // somebody with the keys receives there
 	received int64
 	sent     int64
@@ -22,7 +23,23 @@ const budgetFactor = 3
 
 // affords tells whether n bytes may be sent.
 func (p *place) affords(n int) bool {
-	return p.granted || p.sent+int64(n) <= budgetFactor*p.received
+	return p.free || p.sent+int64(n) <= budgetFactor*p.received
+}
+
+// permit looks what may be sent there.
+func (p *place) permit(load freight) {
+	p.granted, p.free = load.allows(p.path.Remote.Addr())
+	p.free = p.free || p.granted && p.proven
+}
+
+// prove notes that the client receives what is sent to it.
+func (p *peer) prove() {
+	if p.at.proven {
+		return
+	}
+	p.at.proven = true
+	p.at.free = p.at.free || p.at.granted
+	p.load.met(p.at.path, true)
 }
 
 // candidate is an address from which the client may have come, and that has not
@@ -48,7 +65,7 @@ func (p *peer) elsewhere(r *received, number uint64, now time.Duration) {
 			return // an old packet on a detour
 		}
 		*c = candidate{place: place{path: r.path}, token: random(), until: now + challengeLife, told: now - challengeEvery}
-		c.granted = p.job.Allowed(r.path.Remote.Addr())
+		c.permit(p.load)
 	}
 	c.received += int64(r.n)
 	c.due = true
@@ -68,7 +85,7 @@ func (p *peer) challenge(now time.Duration) {
 		return
 	}
 	if !c.granted {
-		c.granted = p.job.Allowed(c.path.Remote.Addr())
+		c.permit(p.load)
 	}
 	c.due, c.told = false, now
 	if c.granted {
@@ -89,9 +106,8 @@ func (p *peer) response(token uint64, r *received, now time.Duration) {
 	}
 	sameHost := c.path.Remote.Addr() == p.at.path.Remote.Addr()
 	known := p.cc.Path()
-	p.at = c.place
-	p.at.proven = true
-	p.other = candidate{}
+	p.at, p.other = c.place, candidate{}
+	p.prove()
 	p.led.expire(now+1, p.gaveUp)
 	_ = p.led.takeLost()
 	p.timeouts, p.news = 0, now
@@ -108,7 +124,7 @@ type controls struct {
 	pending control
 	said    control   // has been true at some time
 	done    control   // and was acknowledged
-	since   [3]uint64 // packets from these on carry what is true now
+	since   [4]uint64 // packets from these on carry what is true now
 }
 
 // set makes a frame pending, because what it tells has changed.

@@ -216,11 +216,11 @@ func (s *Server) receive(d *Datagram) {
 // hello takes a first packet (section 6). What costs more than one AEAD happens
 // on the new connection's goroutine.
 func (s *Server) hello(d *Datagram, h *hello) {
-	job, ok := s.cfg.Jobs.Lookup(h.keyID)
+	holder, ok := s.holder(h.keyID)
 	if !ok {
 		return
 	}
-	key, until := job.Key()
+	key, until := holder.key()
 	if !h.authentic(&key) {
 		return
 	}
@@ -241,15 +241,15 @@ func (s *Server) hello(d *Datagram, h *hello) {
 		return
 	}
 	var f fromClient
-	if f.parse(payload) != nil || !f.has.has(frameOpen) || !f.has.has(frameWant) {
+	if f.parse(payload) != nil || !holder.asks(&f) {
 		return
 	}
-	s.admit(d, h, &admission{job: job, key: key, until: until, mark: mark, hs: hs, first: f})
+	s.admit(d, h, &admission{holder: holder, key: key, until: until, mark: mark, hs: hs, first: f})
 }
 
 // admission is a first packet that opened.
 type admission struct {
-	job   Job
+	holder
 	key   Key
 	until time.Time
 	mark  [macLen]byte
@@ -316,6 +316,21 @@ func (s *Server) freshID() uint64 {
 		id := binary.BigEndian.Uint64(b[:])
 		if _, taken := s.conns[id]; !taken {
 			return id
+		}
+	}
+}
+
+// Recheck has the connections of a key look at once whether it still counts.
+// They do so every few seconds by themselves.
+func (s *Server) Recheck(id KeyID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.conns {
+		if p.key.ID == id {
+			p.mu.Lock()
+			p.doubt = true
+			p.mu.Unlock()
+			p.poke()
 		}
 	}
 }

@@ -230,6 +230,71 @@ func (d *deadline) set(s *Stream, t time.Time) {
 	d.timer = timer
 }
 
+// The methods below are the connection's.
+
+// moved tells where the other end is.
+func (s *Stream) moved(to Path) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remote, s.local = to.Remote, to.Local
+}
+
+// receive takes bytes that came, and tells whether it did.
+func (s *Stream) receive(f *streamFrame) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.in.next
+	if !s.in.put(f.off, f.data) {
+		return false
+	}
+	if s.closed {
+		s.in.drop()
+	}
+	for s.reserve != nil && s.in.crowded() && s.in.window < relayMost && s.reserve(s.in.window) {
+		s.memory += s.in.window
+		s.in.window *= 2
+	}
+	if s.in.next > before {
+		s.change.Broadcast()
+	}
+	return true
+}
+
+// acknowledged tells that the other end has all before an offset. It returns
+// whether something is left, whether this end has closed the stream, and whether
+// the other one should be told a higher limit.
+func (s *Stream) acknowledged(to int64) (left, closed, risen bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if to > s.out.base {
+		s.out.free(to)
+		s.change.Broadcast()
+	}
+	return s.out.base < s.out.end(), s.closed, s.in.risen()
+}
+
+// written is how many bytes were.
+func (s *Stream) written() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.end()
+}
+
+// again reads what was written.
+func (s *Stream) again(into []byte, off int64) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.read(into, off)
+}
+
+// tell fills in what has come, as it is about to be told.
+func (s *Stream) tell(a *streamAck) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a.next, a.limit = s.in.next, s.in.tell()
+	a.runs = append(a.runs[:0], s.in.got.list[:min(len(s.in.got.list), mostRuns)]...)
+}
+
 // end tells the stream that its connection has ended.
 func (s *Stream) end(err error) {
 	s.mu.Lock()

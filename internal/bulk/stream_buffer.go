@@ -95,6 +95,16 @@ func (a *assembly) put(off int64, p []byte) bool {
 	return true
 }
 
+// crowded tells whether more than half of the window is in use.
+func (a *assembly) crowded() bool { return len(a.buf) > a.window/2 }
+
+// drop is for a reader that wants no more.
+func (a *assembly) drop() {
+	n := a.readable()
+	a.buf = a.buf[n:]
+	a.read += int64(n)
+}
+
 // readable is how many bytes can be read.
 func (a *assembly) readable() int { return int(a.next - a.read) }
 
