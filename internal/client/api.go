@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/jumpget/jumpget/internal/job"
+	"github.com/jumpget/jumpget/internal/reach"
 	"github.com/jumpget/jumpget/internal/sshdial"
 	"github.com/jumpget/jumpget/internal/wire"
 )
@@ -32,7 +34,8 @@ type api struct {
 	opening   chan struct{} // held by the one request that opens a tunnel
 	tries     int
 	agent     string
-	secret    string // sent with each request; empty: none
+	secret    string                 // sent with each request; empty: none
+	overSSH   atomic.Pointer[func()] // called when a request was answered over ssh; nil: nobody wants to know
 	cuts      atomic.Int32
 }
 
@@ -80,20 +83,66 @@ func (a *api) send(ctx context.Context, method, path string, body any, header ht
 	if method != http.MethodGet { // also without a body: it is what a web page can't send unasked
 		req.Header.Set("Content-Type", "application/json")
 	}
-	return a.roundTrip(req)
+	if s, ok := body.(submitted); ok && s.wrote != nil {
+		req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { s.wrote() }}))
+	}
+	return a.roundTrip(ctx, req, harmless(method, body))
+}
+
+// harmless tells whether a request may reach the relay twice, by two ways or in a
+// packet that somebody repeats, and without forward secrecy. A session's first
+// bytes may.
+func harmless(method string, body any) bool {
+	if method == http.MethodGet {
+		return true
+	}
+	s, ok := body.(submitted)
+	return ok && s.Submission != "" && !s.private
+}
+
+// submitted is a submission, whether it carries credentials, and who hears when
+// it has been written; nil: nobody.
+type submitted struct {
+	wire.Submit
+	private bool
+	wrote   func()
 }
 
 // roundTrip lets only one request at a time open a tunnel, since each would
-// start an ssh of its own.
-func (a *api) roundTrip(req *http.Request) (*http.Response, error) {
+// start an ssh of its own. One that is not harmless waits until the tunnel stands.
+func (a *api) roundTrip(ctx context.Context, req *http.Request, harmless bool) (*http.Response, error) {
 	if !a.tunnel.answered.Load() {
 		select {
 		case a.opening <- struct{}{}:
 			defer func() { <-a.opening }()
-		case <-req.Context().Done():
-			return nil, context.Cause(req.Context())
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if !harmless && !a.tunnel.answered.Load() {
+			if err := a.greet(ctx); err != nil {
+				return nil, err
+			}
 		}
 	}
+	return a.do(req)
+}
+
+// greet opens a tunnel with a request that changes nothing.
+func (a *api) greet(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1/healthz", nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set(wire.HeaderVersion, strconv.Itoa(wire.Version))
+	resp, err := a.do(req)
+	if err != nil {
+		return err
+	}
+	closeBody(resp)
+	return nil
+}
+
+func (a *api) do(req *http.Request) (*http.Response, error) {
 	resp, err := a.transport.RoundTrip(req)
 	if err != nil {
 		if cause := context.Cause(req.Context()); cause != nil {
@@ -102,6 +151,12 @@ func (a *api) roundTrip(req *http.Request) (*http.Response, error) {
 		return nil, a.tunnel.reason(err)
 	}
 	a.tunnel.works()
+	if expires, err := time.Parse(time.RFC3339, resp.Header.Get(wire.HeaderSession)); err == nil {
+		a.tunnel.reach.Renewed(expires)
+	}
+	if hook := a.overSSH.Load(); hook != nil && a.tunnel.way() == reach.SSH {
+		(*hook)()
+	}
 	return resp, nil
 }
 
@@ -196,6 +251,9 @@ func (a *api) passing(ctx context.Context, err error) bool {
 	var je *job.Error
 	if errors.As(err, &je) {
 		return je.Code == job.CodeUnavailable
+	}
+	if isType[*reach.LostError](err) {
+		return true
 	}
 	var se *sshdial.Error
 	if errors.As(err, &se) {

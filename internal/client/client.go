@@ -61,12 +61,20 @@ type Config struct {
 	// Version is the program's version, for the relay's log.
 	Version string
 
-	// StateDir is where the client remembers the public door of each relay, so
-	// that the next run connects to it while ssh still starts. Empty: nothing is remembered.
+	// StateDir is where the client keeps its sessions and remembers the public
+	// door of each relay, so that the next run needs no ssh, or connects to the door
+	// while ssh still starts. Empty: nothing is kept.
 	StateDir string
 
 	// Relay names the relay in StateDir; the ssh destination will do.
 	Relay string
+
+	// Login is whatever else decides as whom ssh logs in there, such as a key: each
+	// has a session of its own.
+	Login string
+
+	// NoSession goes over ssh alone, and asks for no session.
+	NoSession bool
 
 	// Timeout is how long a peer may send nothing when it has something to
 	// send. 0: 30 s.
@@ -85,16 +93,17 @@ type Config struct {
 // Client brings files through one relay. It is safe for concurrent use; all
 // downloads share its tunnel.
 type Client struct {
-	cfg    Config
-	api    *api
-	limit  *rate.Limiter // nil: none
-	memory memory
-	stop   context.CancelCauseFunc // ends the tunnel
+	cfg      Config
+	api      *api
+	limit    *rate.Limiter // nil: none
+	memory   memory
+	sessions *sessions
+	stop     context.CancelCauseFunc // ends the tunnel
 
 	own     func(context.Context) netip.Addr // ownAddress, but for tests
 	near    time.Duration                    // nearby, but for tests
 	relayAt atomic.Pointer[string]           // the relay's address and a port; nil: not looked up yet
-	host    func() (string, error)           // cfg.Host, asked once
+	sshHost func() (string, error)           // cfg.Host, asked once
 }
 
 // errClosed is what a tunnel ends with after Close.
@@ -113,15 +122,17 @@ func New(cfg Config) (*Client, error) {
 	}
 	setDefaults(&cfg)
 	life, stop := context.WithCancelCause(context.Background())
+	opener := newOpener(cfg)
 	c := &Client{
 		cfg:    cfg,
-		api:    newAPI(&tunnel{open: cfg.Tunnel, life: life}, cfg),
+		api:    newAPI(&tunnel{reach: opener, life: life}, cfg),
 		limit:  newLimiter(cfg.Limit),
 		memory: memory{dir: cfg.StateDir, relay: cfg.Relay},
 		stop:   stop,
 	}
 	c.own, c.near = c.ownAddress, nearby
-	c.host = sync.OnceValues(func() (string, error) {
+	c.sessions = &sessions{c: c, opener: opener, life: life}
+	c.sshHost = sync.OnceValues(func() (string, error) {
 		if cfg.Host == nil {
 			return "", nil
 		}
@@ -145,8 +156,10 @@ func setDefaults(cfg *Config) {
 	}
 }
 
-// Close ends the tunnel. Downloads that are under way fail.
+// Close ends the tunnel. Downloads that are under way fail. A session that has
+// been asked for gets a moment more to come.
 func (c *Client) Close() error {
+	c.sessions.settle()
 	c.stop(errClosed)
 	err := c.api.tunnel.close()
 	c.api.close()

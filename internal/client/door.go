@@ -249,11 +249,14 @@ func (o *door) first() job.Endpoint {
 	return job.Endpoint{}
 }
 
-// guess is where the door probably is: where it was the last time, or the
-// default port of the machine that ssh reaches.
+// guess is where the door probably is: where the session says, where it was the
+// last time, or the default port of the machine that ssh reaches.
 func (o *door) guess() (job.Endpoint, bool) {
 	if _, has, _ := o.d.ticket.get(); has {
 		return job.Endpoint{}, false
+	}
+	if e, ok := o.d.advance.door(); ok {
+		return e, true
 	}
 	if r, ok := o.d.c.memory.load(); ok {
 		return job.Endpoint{Scheme: r.Scheme, Host: r.Host, Port: r.Port}, true
@@ -265,8 +268,13 @@ func (o *door) guess() (job.Endpoint, bool) {
 	return job.Endpoint{Scheme: "https", Host: host, Port: wire.DefaultPublicPort}, true
 }
 
-// pinOf waits for the ticket and returns the pin of the door at e.
+// pinOf waits for the ticket and returns the pin of the door at e. A session has
+// told it: the handshake can end before there is a ticket, whose pin has to be the
+// same for the connection to be used.
 func (o *door) pinOf(ctx context.Context, e job.Endpoint) (string, error) {
+	if known, ok := o.d.advance.door(); ok && sameDoor(known, e) {
+		return known.Pin, nil
+	}
 	t, err := o.d.waitTicket(ctx)
 	if err != nil {
 		return "", err

@@ -101,6 +101,15 @@ func (e *engine) assignPiece(w *worker) (*piece, span.Span) {
 	return p, p.Span
 }
 
+// adopt takes a range for a piece that a worker asked for before it was one; see
+// scheduler.adopt.
+func (e *engine) adopt(w *worker, sp span.Span) *piece {
+	now := e.now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sched.adopt(now, w, sp)
+}
+
 // done tells that one of a worker's pieces was answered or is given up.
 func (e *engine) done(w *worker, p *piece) {
 	e.mu.Lock()

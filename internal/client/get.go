@@ -38,7 +38,10 @@ type download struct {
 	engine cell[*engine] // nil between two objects
 	object cell[job.ID]  // what the file holds; empty while it turns over
 	events chan event
-	nudge  chan struct{} // a first connection stands
+
+	submission *submission
+	advance    *advance      // nil: nothing can be asked for ahead
+	nudge      chan struct{} // a first connection stands
 
 	door   *door
 	udp    *udpPath
@@ -74,7 +77,8 @@ func (c *Client) Get(ctx context.Context, r Request) (*Result, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	d := &download{
 		c: c, req: r, started: time.Now(), fail: fail,
-		events: make(chan event, 16), nudge: make(chan struct{}, 1), wrong: newMismatches(),
+		submission: newSubmission(),
+		events:     make(chan event, 16), nudge: make(chan struct{}, 1), wrong: newMismatches(),
 	}
 	d.access = newAccess(d)
 	d.roaming.own = c.own
@@ -97,6 +101,8 @@ func (d *download) get(ctx context.Context) (*Result, error) {
 	if err := d.openEarly(ctx); err != nil {
 		return nil, err // before any use of the network
 	}
+	d.c.sessions.want()
+	d.advance = newAdvance(d)
 	last, _ := d.c.memory.load()
 	d.gov = governor{udp: d.c.allowed(PathUDP), tcp: d.c.allowed(PathTCP), known: float64(last.UDPRate), near: d.c.near}
 	d.udp = newUDPPath(ctx, d)
@@ -304,6 +310,7 @@ func (d *download) finish(ctx context.Context, err error) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.c.sessions.opener.Measured(d.sight(d.current).rtt)
 	d.stopWorkers()
 	d.awaitReady(ctx)
 	d.report.progress()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/reach"
 )
 
 // standby is how many connections to the public door are kept while UDP carries
@@ -52,8 +53,12 @@ func (d *download) sight(e *engine) sight {
 }
 
 // sshPatience is how long the other paths get for their first byte before ssh
-// helps out: over ssh it would only be in their way.
+// helps out: over ssh it would only be in their way. In a session there is no ssh,
+// and its stream goes the same ways as they do.
 func (d *download) sshPatience() time.Duration {
+	if d.c.api.tunnel.way() != reach.SSH {
+		return d.ticketAt + doorSilence
+	}
 	if !d.gov.udp {
 		return 0
 	}

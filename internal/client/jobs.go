@@ -21,7 +21,8 @@ func (c *Client) Add(ctx context.Context, r job.Request) (*wire.Job, error) {
 	if _, err := r.Parse(); err != nil {
 		return nil, err
 	}
-	s := submission(r)
+	c.sessions.want()
+	s := submit(r, job.NewID())
 	s.Detach = true
 	var added *wire.Job
 	err := c.api.retry(ctx, func() error {
@@ -32,7 +33,7 @@ func (c *Client) Add(ctx context.Context, r job.Request) (*wire.Job, error) {
 	return added, err
 }
 
-func (c *Client) add(ctx context.Context, s wire.Submit) (*wire.Job, error) {
+func (c *Client) add(ctx context.Context, s submitted) (*wire.Job, error) {
 	resp, err := c.api.send(ctx, http.MethodPost, "/v1/jobs", s, nil)
 	if err != nil {
 		return nil, err
@@ -56,11 +57,13 @@ func (c *Client) add(ctx context.Context, s wire.Submit) (*wire.Job, error) {
 	}
 }
 
-func submission(r job.Request) wire.Submit {
-	s := wire.Submit{
+// submit puts a request on the wire, under an id of ours: sent twice it makes one
+// job.
+func submit(r job.Request, id job.ID) submitted {
+	s := submitted{private: r.Private(), Submit: wire.Submit{
 		URL: r.URL, Mirrors: r.Mirrors, Username: r.Username, Password: r.Password,
-		Retain: r.Retain, Fresh: r.Fresh,
-	}
+		Retain: r.Retain, Fresh: r.Fresh, Submission: id,
+	}}
 	for _, f := range r.Header {
 		s.Header = append(s.Header, [2]string{f.Name, f.Value})
 	}
@@ -104,7 +107,7 @@ func (c *Client) Ticket(ctx context.Context, id job.ID) (*job.Ticket, error) {
 	return &t, nil
 }
 
-// complete fills in the host that ssh reached; endpoints without any host left
+// complete fills in the host that was reached; endpoints without any host left
 // are dropped.
 func (c *Client) complete(endpoints []job.Endpoint) []job.Endpoint {
 	var out []job.Endpoint

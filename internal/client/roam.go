@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/reach"
 	"github.com/jumpget/jumpget/internal/wire"
 )
 
@@ -70,16 +71,20 @@ func (r *roaming) look(ctx context.Context, now time.Duration) (netip.Addr, bool
 	return addr, moved
 }
 
-// moved makes everything anew from another address. UDP finds its way by itself.
+// moved makes everything anew from another address. UDP finds its way by itself,
+// also as a session's stream.
 func (d *download) moved(ctx context.Context, addr netip.Addr) {
 	d.report.note(progress.Info, "this machine has a new address: connecting again")
 	d.wg.Go(func() {
-		if d.c.cfg.Moved != nil {
+		way := d.c.api.tunnel.way()
+		if d.c.cfg.Moved != nil && way == reach.SSH {
 			if err := d.c.cfg.Moved(ctx); err != nil {
 				d.c.cfg.Log.Debug("the old ssh connection could not be ended", "error", err)
 			}
 		}
-		d.c.api.tunnel.abandon(time.Now())
+		if way != reach.UDP {
+			d.c.api.tunnel.abandon(time.Now())
+		}
 		if err := d.access.grant(ctx, addr, time.Now()); err != nil && ctx.Err() == nil {
 			d.c.cfg.Log.Debug("our new address could not be allowed", "address", addr, "error", err)
 		}

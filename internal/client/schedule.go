@@ -178,6 +178,25 @@ func (s *scheduler) assign(now time.Duration, w *worker) *piece {
 	return p
 }
 
+// adopt takes what a UDP worker asked for before there was a scheduler for one of
+// its pieces; nil if not all of it is wanted of this worker.
+func (s *scheduler) adopt(now time.Duration, w *worker, sp span.Span) *piece {
+	if s.size >= 0 {
+		sp.End = min(sp.End, s.size)
+	}
+	known := sp.Intersect(span.Span{End: s.end()})
+	if sp.Len() == 0 || s.allow[w.path] != full || missingLen(s.free.Missing(known)) > 0 {
+		return nil
+	}
+	s.free.Remove(known)
+	if len(w.pieces) == 0 {
+		w.resume(now)
+	}
+	p := &piece{Span: sp}
+	w.pieces = append(w.pieces, p)
+	return p
+}
+
 // resume starts the clocks of a worker that had nothing to do.
 func (w *worker) resume(now time.Duration) {
 	w.progress = max(w.progress, now)

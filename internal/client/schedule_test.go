@@ -480,3 +480,77 @@ func TestNothingWaitsBehindTheOrigin(t *testing.T) {
 	}
 	t.Error("nobody asks for what the relay has")
 }
+
+// What was asked for ahead becomes a piece as if it had been assigned.
+func TestAdopt(t *testing.T) {
+	const size = 20 << 20
+	all := func(sp span.Span) []span.Span { return []span.Span{sp} }
+	first := span.Span{End: firstBacklog}
+	t.Run("all of it is wanted", func(t *testing.T) {
+		s := newScheduler(size, all)
+		w := s.join(0, PathUDP, 0)
+		p := s.adopt(0, w, first)
+		if p == nil || p.Span != first || s.free.Contains(span.Span{End: 1}) {
+			t.Fatalf("%v; free %v", p, s.free.Spans())
+		}
+		if next := s.assign(0, w); next != nil && next.Start < first.End {
+			t.Errorf("%v was given as well", next.Span)
+		}
+		s.arrived(0, w, 0, int(first.End/2))
+		s.leave(w)
+		if free := s.free.Spans(); len(free) != 1 || free[0] != (span.Span{Start: first.End / 2, End: size}) {
+			t.Errorf("after it left, free is %v", free)
+		}
+	})
+	t.Run("a small object", func(t *testing.T) {
+		s := newScheduler(100, all)
+		w := s.join(0, PathUDP, 0)
+		if p := s.adopt(0, w, first); p == nil || p.End != 100 || !s.exhausted() {
+			t.Errorf("%v", p)
+		}
+	})
+	t.Run("a size that is told later", func(t *testing.T) {
+		s := newScheduler(unknownSize, all)
+		w := s.join(0, PathUDP, 0)
+		p := s.adopt(0, w, first)
+		if p == nil {
+			t.Fatal("not taken")
+		}
+		s.grow(1<<20, unknownSize, all)
+		if s.free.Len() > 0 {
+			t.Errorf("free %v", s.free.Spans())
+		}
+		s.arrived(0, w, 0, 2<<20)
+		s.grow(2<<20, 2<<20, func(span.Span) []span.Span { return nil }) // as the file says
+		if s.done(w, p); s.left() != 0 || s.free.Len() != 0 {
+			t.Errorf("left %d, free %v", s.left(), s.free.Spans())
+		}
+	})
+	t.Run("some of it is here", func(t *testing.T) {
+		s := newScheduler(size, func(sp span.Span) []span.Span {
+			here := span.Of(span.Span{Start: 100, End: 200})
+			return here.Missing(sp)
+		})
+		w := s.join(0, PathUDP, 0)
+		if p := s.adopt(0, w, first); p != nil {
+			t.Errorf("%v", p.Span)
+		}
+		s.arrived(0, w, 0, 50) // and yet it counts
+		if s.left() != size-150 {
+			t.Errorf("left %d", s.left())
+		}
+	})
+	t.Run("UDP may not work", func(t *testing.T) {
+		s := newScheduler(size, all)
+		s.allow[PathUDP] = none
+		if p := s.adopt(0, s.join(0, PathUDP, 0), first); p != nil {
+			t.Errorf("%v", p.Span)
+		}
+	})
+	t.Run("beyond the end", func(t *testing.T) {
+		s := newScheduler(100, all)
+		if p := s.adopt(0, s.join(0, PathUDP, 0), span.Span{Start: 200, End: 300}); p != nil {
+			t.Errorf("%v", p.Span)
+		}
+	})
+}

@@ -53,15 +53,20 @@ func (s *slot) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dialer := transport.Dialer{Pin: t.pin, Network: s.door.d.c.cfg.Network}
+	h := &hand{slot: s, endpoint: t.endpoint, pin: t.endpoint.Pin}
+	dialer := transport.Dialer{Network: s.door.d.c.cfg.Network, Pin: func(ctx context.Context) (pin string, err error) {
+		if t.pin != nil {
+			h.pin, err = t.pin(ctx)
+		}
+		return h.pin, err
+	}}
 	conn, err := dialer.Dial(ctx, t.endpoint)
 	if err != nil {
-		if t.guess && !isType[*transport.PinMismatchError](err) {
-			return errElsewhere
+		if t.guess && (!isType[*transport.PinMismatchError](err) || h.pin == t.endpoint.Pin) {
+			return errElsewhere // a session's pin may be out of date: the ticket's decides
 		}
 		return err
 	}
-	h := &hand{slot: s, endpoint: t.endpoint}
 	h.conn = transport.NewRangeConn(conn, transport.RangeOptions{
 		Stall:     s.door.stall(transport.Inspect(conn).RTT),
 		Waiting:   h.waiting,
@@ -115,6 +120,7 @@ func isType[T error](err error) bool {
 type hand struct {
 	slot     *slot
 	endpoint job.Endpoint
+	pin      string // that the certificate was compared with; empty: with none
 	conn     *transport.RangeConn
 	engine   *engine
 	worker   *worker
@@ -163,11 +169,12 @@ func (h *hand) work(ctx context.Context) error {
 	return nil
 }
 
-// known tells whether the ticket knows the door that the connection leads to,
-// without which the token is not sent. Its path prefix comes from there.
+// known tells whether the ticket knows the door that the connection leads to, by
+// the same certificate, without which the token is not sent. Its path prefix comes
+// from there.
 func (h *hand) known() bool {
 	for _, e := range h.ticket.Endpoints {
-		if sameDoor(e, h.endpoint) {
+		if sameDoor(e, h.endpoint) && e.Pin == h.pin {
 			h.endpoint = e
 			return true
 		}

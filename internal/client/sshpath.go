@@ -21,7 +21,8 @@ const (
 )
 
 // sshPath reads the body over the tunnel while the public door does not
-// deliver: in the first moments, and as the last resort.
+// deliver: in the first moments, and as the last resort. In a session the tunnel
+// is the session's stream.
 type sshPath struct {
 	d      *download
 	bytes  atomic.Int64
@@ -31,7 +32,7 @@ type sshPath struct {
 func newSSHPath(ctx context.Context, d *download) *sshPath {
 	p := &sshPath{d: d}
 	if d.c.allowed(PathSSH) {
-		p.wanted.put(!d.c.allowed(PathUDP)) // else tick decides
+		p.wanted.put(!d.c.allowed(PathUDP) && d.advance == nil) // else tick decides
 		for range sshStreams {
 			d.wg.Go(func() { p.run(ctx) })
 		}

@@ -9,14 +9,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jumpget/jumpget/internal/reach"
 	"github.com/jumpget/jumpget/internal/sshdial"
 )
 
 // tunnel opens the connection to the relay's local API whenever there is none,
 // and remembers why the last one ended: HTTP/2 would tell only that it did.
 type tunnel struct {
-	open func(ctx context.Context) (net.Conn, error)
-	life context.Context // of the client; a tunnel outlives the request that opened it
+	reach *reach.Opener
+	life  context.Context // of the client; a tunnel outlives the request that opened it
 
 	answered atomic.Bool // the current connection has answered a request
 	once     atomic.Bool // some connection has
@@ -35,7 +36,7 @@ func (t *tunnel) dial(context.Context, string, string) (net.Conn, error) {
 	}
 	t.cause = nil
 	t.answered.Store(false)
-	conn, err := t.open(t.life)
+	conn, err := t.reach.Open(t.life)
 	if err != nil {
 		t.cause = err
 		return nil, err
@@ -74,6 +75,19 @@ func (t *tunnel) reason(err error) error {
 func (t *tunnel) works() {
 	t.answered.Store(true)
 	t.once.Store(true)
+	t.reach.Works()
+}
+
+// way tells which way the current connection goes; "" if there is none, or no way
+// has answered yet.
+func (t *tunnel) way() reach.Way {
+	t.mu.Lock()
+	c := t.conn
+	t.mu.Unlock()
+	if c == nil {
+		return ""
+	}
+	return reach.WayOf(c.Conn)
 }
 
 // abandon closes the connection if nothing has come over it since then: a

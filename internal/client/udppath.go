@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"github.com/jumpget/jumpget/internal/bulk"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/reach"
 	"github.com/jumpget/jumpget/internal/span"
 	"github.com/jumpget/jumpget/internal/transport"
 )
@@ -54,6 +53,11 @@ func udpEndpoint(t job.Ticket) (job.Endpoint, bool) {
 
 // run connects, works, and connects again, until ctx ends.
 func (p *udpPath) run(ctx context.Context) {
+	if a := p.d.advance; a != nil {
+		if err := p.ahead(ctx, a); err != nil && ctx.Err() == nil {
+			p.d.c.cfg.Log.Debug("what was asked for ahead over UDP did not come", "error", err)
+		}
+	}
 	pause := newBackoff()
 	for ctx.Err() == nil {
 		if _, err := p.wanted.wait(ctx, func(on bool) bool { return on }); err != nil {
@@ -140,6 +144,9 @@ func (p *udpPath) once(t job.Ticket, e *engine) error {
 func (p *udpPath) grant(ctx context.Context, addr netip.Addr) {
 	asked := time.Now()
 	p.d.wg.Go(func() {
+		if _, err := p.d.waitTicket(ctx); err != nil {
+			return // it was asked for ahead, and in vain
+		}
 		if err := p.d.access.grant(ctx, addr, asked); err != nil && ctx.Err() == nil {
 			p.d.c.cfg.Log.Debug("the address that UDP uses could not be allowed", "address", addr, "error", err)
 		}
@@ -158,12 +165,7 @@ func dialUDP(ctx context.Context, remote netip.AddrPort, t job.Ticket, cfg bulk.
 
 // resolveUDP looks the relay's name up, as it would be for TCP.
 func (c *Client) resolveUDP(ctx context.Context, at job.Endpoint) (netip.AddrPort, error) {
-	network := "ip" + strings.TrimPrefix(c.cfg.Network, "tcp")
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, at.Host)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	return netip.AddrPortFrom(addrs[0].Unmap(), uint16(at.Port)), nil
+	return reach.Resolve(ctx, c.cfg.Network, at)
 }
 
 // hangUp ends the connection because it has been silent for too long; another

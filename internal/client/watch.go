@@ -127,8 +127,9 @@ func (w *watcher) open(ctx context.Context) (*http.Response, error) {
 // submission asks to be allowed at once from the address that the public door
 // saw the last time, or else from the one that this machine has for itself: if it
 // is the right one, no request is refused first.
-func (w *watcher) submission(ctx context.Context) wire.Submit {
-	s := submission(w.d.req.Request)
+func (w *watcher) submission(ctx context.Context) submitted {
+	s := submit(w.d.req.Request, w.d.submission.id())
+	s.wrote = w.d.submission.wrote
 	r, _ := w.d.c.memory.load()
 	addr := r.Address
 	if !addr.IsValid() {
@@ -193,6 +194,7 @@ func (w *watcher) judge(ctx context.Context, err error) error {
 	case gone(err) && w.d.req.Job == "" && w.id != "" && w.submits < maxResubmits:
 		w.submits++
 		w.id, w.sums = "", span.Set{}
+		w.d.submission.renew()
 		w.d.report.note(progress.Info, "the relay has lost the job: submitting it again")
 		return nil
 	case w.d.c.api.passing(ctx, err):
