@@ -45,7 +45,7 @@ var layers = []struct {
 	{"internal/bulkd", []string{"session", "job", "span", "congestion", "bulk", "relay"}},
 	{"internal/httpd", []string{"session", "job", "access", "bundle", "growfile", "relay", "span", "transport", "wire"}},
 	{"internal/sshend", []string{"access", "httpd"}},
-	{"internal/relayd", []string{"session", "job", "access", "blob", "bulkd", "config", "gather", "httpd", "origin", "relay", "sshend", "store", "transport", "wire"}},
+	{"internal/relayd", []string{"session", "job", "access", "blob", "bulk", "bulkd", "config", "gather", "httpd", "origin", "relay", "sshend", "store", "transport", "wire"}},
 	{"internal/reach", []string{"session", "job", "bulk", "transport", "wire"}},
 	{"internal/client", []string{"session", "reach", "job", "bulk", "bundle", "span", "partial", "progress", "sshdial", "transport", "wire"}},
 	{"internal/cli", []string{"job", "span", "bundle", "reach", "client", "config", "partial", "progress", "relayd", "sshdial", "transport", "wire"}},

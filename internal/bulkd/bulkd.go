@@ -23,12 +23,17 @@ type Jobs interface {
 	// Admit judges a request of somebody who has proved to know the token with
 	// this hash.
 	Admit(ctx context.Context, id job.ID, hash [32]byte, addr netip.Addr) relay.Verdict
+	// Await waits while a token is being stored whose key is known already.
+	Await(ctx context.Context, hash [32]byte)
 	Open(ctx context.Context, id job.ID) (*relay.Body, error)
 }
 
 // Config is all a Door needs. Jobs is required.
 type Config struct {
-	Jobs  Jobs
+	Jobs Jobs
+	// Serve gets each stream of a session, until it returns; nil: there are none.
+	Serve func(s *bulk.Stream, of *relay.Session)
+
 	Log   *slog.Logger     // nil: silent
 	Clock func() time.Time // nil: time.Now
 	Trace string           // folder for traces; "": none
@@ -39,9 +44,10 @@ type Door struct {
 	cfg    Config
 	server *bulk.Server
 
-	mu   sync.Mutex
-	keys map[bulk.KeyID]*ticket
-	next int // the size of keys at which expired ones are removed
+	mu       sync.Mutex
+	keys     map[bulk.KeyID]*ticket
+	next     int // the size of keys at which expired ones are removed
+	sessions map[bulk.KeyID]*held
 }
 
 // sweepAt is how many keys there may be before expired ones are looked for.
@@ -55,13 +61,17 @@ func New(cfg Config) *Door {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	d := &Door{cfg: cfg, keys: map[bulk.KeyID]*ticket{}, next: sweepAt}
-	d.server = bulk.NewServer(bulk.ServerConfig{Jobs: d, Log: cfg.Log, Trace: cfg.trace()})
+	d := &Door{cfg: cfg, keys: map[bulk.KeyID]*ticket{}, next: sweepAt, sessions: map[bulk.KeyID]*held{}}
+	c := bulk.ServerConfig{Jobs: d, Log: cfg.Log, Trace: cfg.trace()}
+	if cfg.Serve != nil {
+		c.Sessions = d
+	}
+	d.server = bulk.NewServer(c)
 	return d
 }
 
-// Issued makes a token's key known. Call it for each token that is given out,
-// and at the start for those that still count.
+// Issued makes a token's key known. Call it for each token that is given out, or
+// is about to be, and at the start for those that still count.
 func (d *Door) Issued(t relay.Token) {
 	k := &ticket{door: d, token: t, key: bulk.NewKey(t.Hash)}
 	d.mu.Lock()
@@ -124,6 +134,7 @@ func (k *ticket) Allowed(addr netip.Addr) bool {
 
 // Open leases the job's bytes.
 func (k *ticket) Open(ctx context.Context, object string) (bulk.Body, error) {
+	k.door.cfg.Jobs.Await(ctx, k.token.Hash)
 	b, err := k.door.cfg.Jobs.Open(ctx, k.token.Job)
 	if err != nil {
 		return nil, goneOr(err)

@@ -26,6 +26,8 @@ func (j jobs) Admit(_ context.Context, _ job.ID, _ [32]byte, addr netip.Addr) re
 	return relay.UnknownAddress
 }
 
+func (j jobs) Await(context.Context, [32]byte) {}
+
 func (j jobs) Open(context.Context, job.ID) (*relay.Body, error) { return nil, j.lost }
 
 func token(n int, expires time.Time) relay.Token {

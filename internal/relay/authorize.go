@@ -35,7 +35,7 @@ func (r *Relay) Admit(ctx context.Context, id job.ID, hash [32]byte, addr netip.
 }
 
 func (r *Relay) judge(ctx context.Context, ask authAsk, matches func(stored [32]byte) bool) Verdict {
-	r.await(ctx, ask.hash)
+	r.Await(ctx, ask.hash)
 	now, id := r.now(), ask.job
 	ask.addr = canonical(ask.addr)
 	if r.auth.knows(ask, now) {

@@ -79,9 +79,9 @@ func (r *Relay) endSession(s *Session, why string) {
 		}
 	}
 	r.sess.mu.Unlock()
-	close(s.ended)
 	r.auth.clear()
 	r.cfg.SessionEnded(s.id)
+	close(s.ended)
 	r.log.Info("session ended", "session", s.id, "owner", s.owner, "why", why)
 }
 

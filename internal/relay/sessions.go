@@ -37,6 +37,7 @@ type Session struct {
 	id    job.ID
 	owner string
 	hash  session.Hash
+	until time.Time
 	ended chan struct{}
 
 	// Under sessions.mu.
@@ -77,6 +78,9 @@ func (s *Session) Owner() string { return s.owner }
 
 // Hash returns what the session's keys and tokens are made of.
 func (s *Session) Hash() session.Hash { return s.hash }
+
+// Until returns when the session ends, however much it is used.
+func (s *Session) Until() time.Time { return s.until }
 
 // Ended is closed when the session ends.
 func (s *Session) Ended() <-chan struct{} { return s.ended }
@@ -246,7 +250,7 @@ func (r *Relay) makeSessionRoom(ctx context.Context, owner string) {
 // enlistSession makes a stored session known to the doors.
 func (r *Relay) enlistSession(kept store.Session) *Session {
 	s := &Session{
-		r: r, id: kept.ID, owner: kept.Owner, hash: kept.Hash, info: kept.Session,
+		r: r, id: kept.ID, owner: kept.Owner, hash: kept.Hash, until: kept.Until, info: kept.Session,
 		ended: make(chan struct{}), known: map[netip.Addr]bool{},
 	}
 	for _, a := range kept.Known {

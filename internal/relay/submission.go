@@ -33,8 +33,8 @@ func (s *Submission) token(expires time.Time) (string, Token) {
 		return token, Token{Hash: access.Hash(token), Expires: expires}
 	}
 	token := s.Session.hash.Ticket(string(s.ID))
-	if until := s.Session.Info().Until; until.Before(expires) {
-		expires = until
+	if s.Session.until.Before(expires) {
+		expires = s.Session.until
 	}
 	return token, Token{Hash: access.Hash(token), Session: s.Session.id, Expires: expires}
 }
@@ -61,7 +61,7 @@ func (r *Relay) enter(ctx context.Context, j *job.Job, s *Submission, req job.Re
 	t.Job = j.ID
 	stored, first := r.announce(t)
 	if !first {
-		r.await(ctx, t.Hash)
+		r.Await(ctx, t.Hash)
 		return job.Ticket{}, store.ErrExists
 	}
 	defer stored()
@@ -168,8 +168,9 @@ func (r *Relay) announce(t Token) (stored func(), first bool) {
 	}, true
 }
 
-// await waits while a token is being stored.
-func (r *Relay) await(ctx context.Context, hash [32]byte) {
+// Await waits while the token with this hash is being stored, which it may be
+// after Issued was called.
+func (r *Relay) Await(ctx context.Context, hash [32]byte) {
 	r.sess.mu.Lock()
 	done := r.sess.coming[hash]
 	r.sess.mu.Unlock()

@@ -27,6 +27,10 @@ type Options struct {
 	SSHListen      string // host:port of the relay's own ssh endpoint; "": none
 	AuthorizedKeys string // its authorized_keys file; "": authorized_keys in DataDir
 
+	// Sessions is how long a session lasts from its last use, at most 7 days; 0: 12 h;
+	// negative: there are none.
+	Sessions time.Duration
+
 	Retain              time.Duration  // how long a file is kept; 0: 12 h
 	Quota               int64          // bytes of all bodies; 0: no quota
 	MaxFile             int64          // bytes of one file; 0: no cap but the quota and the disk

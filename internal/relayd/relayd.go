@@ -157,12 +157,12 @@ func (d *daemon) start(ctx context.Context) error {
 		return err
 	}
 	proxies := access.NewProxies(o.TrustedProxies)
-	d.public = httpd.NewPublic(httpd.PublicConfig{
-		Bodies: d.relay, TLS: transport.ServerTLS(d.cert), Proxies: proxies,
-		Plain: d.endpoints[0].Scheme == "http", Log: d.log,
-	})
 	d.local = httpd.NewLocal(httpd.LocalConfig{
 		Jobs: d.relay, Secret: o.LocalSecret, Version: o.Version, BBR: d.bbr, Clock: o.Clock, Log: d.log,
+	})
+	d.public = httpd.NewPublic(httpd.PublicConfig{
+		Bodies: d.relay, TLS: transport.ServerTLS(d.cert), Proxies: proxies, API: d.local,
+		Plain: d.endpoints[0].Scheme == "http", Log: d.log,
 	})
 	return d.startSSH()
 }
@@ -188,6 +188,7 @@ func (d *daemon) startRelay(ctx context.Context) error {
 		Store: db, Blobs: bodies, Fetcher: fetcher, Bundles: gather.New(gather.Config{Origin: fetcher, Log: d.log}),
 		Retain: o.Retain, MaxFile: o.MaxFile, Quota: o.Quota, Fetches: o.Fetches,
 		Endpoints: func() []job.Endpoint { return d.endpoints }, Issued: d.issued,
+		Sessions: o.Sessions, SessionIssued: d.sessionIssued, SessionEnded: d.sessionEnded, UserExists: d.userExists,
 		Clock: o.Clock, Log: d.log,
 	})
 	if err != nil {
@@ -208,7 +209,10 @@ func (d *daemon) startUDP(ctx context.Context) error {
 	if d.doors.udp == nil {
 		return nil
 	}
-	d.udp = bulkd.New(bulkd.Config{Jobs: d.relay, Log: d.log, Clock: d.opts.Clock, Trace: d.opts.Trace})
+	d.udp = bulkd.New(bulkd.Config{Jobs: d.relay, Serve: d.serveStream, Log: d.log, Clock: d.opts.Clock, Trace: d.opts.Trace})
+	for _, s := range d.relay.LiveSessions() {
+		d.udp.SessionIssued(s)
+	}
 	tokens, err := d.relay.Tokens(ctx)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/jumpget/jumpget/internal/httpd"
+	"github.com/jumpget/jumpget/internal/job"
 )
 
 // grace is how long requests under way may go on when the relay shuts down. A
@@ -68,7 +69,7 @@ func (d *daemon) shutdown(ctx context.Context) {
 
 // serveChannel leads a channel of the ssh endpoint to the local API.
 func (d *daemon) serveChannel(conn net.Conn, user string, from netip.Addr) {
-	if err := d.local.ServeConn(conn, httpd.Identity{User: user, Addr: from}); err != nil {
+	if err := d.local.ServeConn(conn, httpd.Identity{User: user, Source: job.SourceKeys, Addr: from}); err != nil {
 		d.log.Debug("an ssh channel ended", "user", user, "err", err)
 	}
 }

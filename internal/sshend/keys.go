@@ -61,6 +61,26 @@ func (k *keyring) lookup(key ssh.PublicKey) (*ssh.Permissions, error) {
 	return p, nil
 }
 
+// has reports whether some key is a user's. When in doubt one is: whoever asks
+// ends what the user has.
+func (k *keyring) has(user string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch err := k.refresh(); {
+	case errors.Is(err, os.ErrNotExist):
+		return false
+	case err != nil:
+		k.log.Error("the authorized keys can't be read", "error", err)
+		return true
+	}
+	for _, e := range k.entries {
+		if e.user == user {
+			return true
+		}
+	}
+	return false
+}
+
 // refresh reads the file; only a change is parsed and logged.
 func (k *keyring) refresh() error {
 	content, err := readLimited(k.path, maxKeysFile)

@@ -96,6 +96,9 @@ func (s *Server) KnownHosts(addr string) string {
 	return knownhosts.Line([]string{knownhosts.Normalize(addr)}, s.key.PublicKey())
 }
 
+// HasUser reports whether one of the authorized keys is a user's.
+func (s *Server) HasUser(user string) bool { return s.keys.has(user) }
+
 // Serve accepts connections until Shutdown or Close, then returns nil. It closes
 // the listener.
 func (s *Server) Serve(l net.Listener) error {
