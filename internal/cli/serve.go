@@ -58,6 +58,7 @@ func relayOptions(c config.Relay) relayd.Options {
 		PublicURL:           c.PublicURL,
 		SSHListen:           c.SSHListen,
 		AuthorizedKeys:      c.AuthorizedKeys,
+		Sessions:            c.Sessions,
 		Retain:              c.Retain,
 		Quota:               c.Quota,
 		MaxFile:             c.MaxFile,

@@ -57,6 +57,7 @@ type Relay struct {
 	PublicAddr          netip.Addr    // invalid: all
 	PublicURL           string        // as clients see the public door; empty: the host they reach by ssh
 	DataDir             string        // absolute; empty if nobody set it and there is no home
+	Sessions            time.Duration // how long a session lasts from its last use; negative: there are none
 	Retain              time.Duration // how long a file is kept
 	Quota               int64         // bytes on disk; 0: none
 	MaxFile             int64         // bytes of one file; 0: no cap

@@ -94,7 +94,7 @@ func TestDefaults(t *testing.T) {
 	data := filepath.Join(w.home, ".local", "state", "jumpget", "relay")
 	wantRelay := Relay{
 		LocalPort: 4100, LocalAddr: netip.MustParseAddr("127.0.0.1"), LocalSocket: filepath.Join(data, "api.sock"),
-		PublicPort: 3100, DataDir: data, Retain: 12 * time.Hour, LogFormat: "auto", LogLevel: "info", defaultSocket: true,
+		PublicPort: 3100, DataDir: data, Retain: 12 * time.Hour, Sessions: 12 * time.Hour, LogFormat: "auto", LogLevel: "info", defaultSocket: true,
 	}
 	if diff := cmp.Diff(wantRelay, c.Relay, cmp.AllowUnexported(Relay{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Error(diff)

@@ -199,6 +199,29 @@ func secondsText(s string) (time.Duration, error) { return timeText(s, time.Seco
 // hoursText is a time whose bare number is hours, as in the original.
 func hoursText(s string) (time.Duration, error) { return timeText(s, time.Hour) }
 
+// The bounds of a session's life. After the longest ssh has to let its holder in
+// once more.
+const (
+	defaultSession  = 12 * time.Hour
+	shortestSession = time.Minute
+	longestSession  = 7 * 24 * time.Hour
+)
+
+// sessionText is how long a session lasts; negative for off.
+func sessionText(s string) (time.Duration, error) {
+	switch s {
+	case "on":
+		return defaultSession, nil
+	case "off":
+		return -1, nil
+	}
+	d, err := hoursText(s)
+	if err == nil && (d < shortestSession || d > longestSession) {
+		err = errors.New("is neither on, off nor a time from 1m to 7d")
+	}
+	return d, err
+}
+
 // longestTime keeps sums of times far from the end of time.Duration.
 const longestTime = 10 * 365 * 24 * time.Hour
 

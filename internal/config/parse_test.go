@@ -41,6 +41,10 @@ func TestParsers(t *testing.T) {
 		"h:3100": nil, "ftp://h": nil, "https://u:p@h": nil, "https://h?x": nil, "https://h?": nil, "https://h#x": nil, "https:///x": nil, "https://h:99999": nil, "": nil,
 	})
 	accepts(t, "connections", count("auto", 64), map[string]any{"auto": 0, "0": 0, "16": 16, "65": nil, "-1": nil, "": nil})
+	accepts(t, "sessions", sessionText, map[string]any{
+		"on": 12 * time.Hour, "off": time.Duration(-1), "24": 24 * time.Hour, "7d": 7 * 24 * time.Hour, "1m": time.Minute,
+		"8d": nil, "59s": nil, "0": nil, "-1h": nil, "": nil, "yes": nil, "On": nil,
+	})
 	accepts(t, "jobs", atLeastOne(64), map[string]any{"1": 1, "0": nil, "65": nil})
 }
 

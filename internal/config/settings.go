@@ -145,6 +145,10 @@ func relaySettings() []setting {
 			set: into(hoursText, func(c *Config) *duration { return &c.Relay.Retain }),
 		},
 		{
+			key: "sessions", def: "12h", sides: ForRelay, usage: "let clients do without ssh for `TIME` (at most 7d) after their last use of a session; on: 12h; off: never",
+			set: into(sessionText, func(c *Config) *duration { return &c.Relay.Sessions }),
+		},
+		{
 			key: "quota", sides: ForRelay, usage: "use at most `SIZE` of disk, such as 20G (default: no quota)",
 			set: into(size, func(c *Config) *int64 { return &c.Relay.Quota }),
 		},
