@@ -104,6 +104,15 @@ func (c *caller) rouse() {
 
 func (c *caller) now() time.Duration { return time.Since(c.start) }
 
+// lost is how many packets have not come, of those numbered up to the newest.
+func (c *caller) lost() uint64 {
+	if !c.link.rx.any {
+		return 0
+	}
+	newest := c.link.rx.newest + 1
+	return newest - min(newest, c.stats.Packets)
+}
+
 // Pauses between rounds of reading, while much is coming: the kernel collects
 // packets meanwhile and says when each came. To wake up is what costs most on a
 // link of some 100 Mbps.

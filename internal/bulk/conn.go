@@ -220,10 +220,7 @@ func (c *Conn) Stats() Stats {
 	s.Granted = !c.link.unknown
 	s.Buffered = c.writing.waiting()
 	s.Waiting = c.link.waiting
-	if c.link.rx.any {
-		newest := c.link.rx.newest + 1
-		s.Lost = newest - min(newest, s.Packets)
-	}
+	s.Lost = c.lost()
 	if s.Owed != 0 {
 		s.Silent = now - max(c.link.heard, c.link.owed)
 	}

@@ -280,6 +280,19 @@ func (s *Stream) written() int64 {
 	return s.out.end()
 }
 
+// pending is how many bytes were written, and when the last ones were.
+func (s *Stream) pending() (n int64, last time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.end(), s.wrote
+}
+
+func (s *Stream) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
 // again reads what was written.
 func (s *Stream) again(into []byte, off int64) int {
 	s.mu.Lock()

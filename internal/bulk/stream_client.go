@@ -2,8 +2,12 @@ package bulk
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/netip"
 	"time"
+
+	"github.com/jumpget/jumpget/internal/span"
 )
 
 // StreamConfig is what DialStream needs. Key is required.
@@ -14,24 +18,161 @@ type StreamConfig struct {
 	Silence time.Duration
 }
 
-// DialStream opens a stream over pc, which it owns from then on, to a relay's UDP
-// port. It returns at once. What is written before the first packet goes, which
-// is when nothing more was written for 2 ms, goes with it; the relay may read
-// that twice if somebody replays the packet to it. When ctx ends, the stream
-// fails with its cause.
-func DialStream(ctx context.Context, pc PacketConn, remote netip.AddrPort, cfg StreamConfig) *Stream {
-	if cfg.Silence <= 0 {
-		cfg.Silence = defaultSilence
-	}
-	s := newStream(clientBacklog, clientWindow, func() {})
-	s.remote = remote
-	go func() {
-		select {
-		case <-ctx.Done():
-		case <-time.After(cfg.Silence):
-		}
-		_ = pc.Close()
-		s.end(&SilentError{After: cfg.Silence})
-	}()
-	return s
+// Times of a stream before its first packet.
+const (
+	gatherTime = 2 * time.Millisecond  // after a write
+	gatherMost = 50 * time.Millisecond // if nothing is written
+)
+
+// streamHello is how many bytes of a stream its first packet takes: what OPEN,
+// STREAM-ACK and STREAM's own head leave.
+const streamHello = basePacket - helloCost - 24
+
+// streamCaller is a client's end of a stream's connection.
+type streamCaller struct {
+	caller
+	stream *Stream
+	up     upstream
+	begun  int64 // bytes in the first packet
+	heard  streamAck
 }
+
+// DialStream opens a stream over pc, which it owns from then on, to a relay's UDP
+// port. It returns at once. What is written until nothing more was for 2 ms, up
+// to about 1 KB, goes in the first packet, without forward secrecy; and if
+// somebody replays that to the relay, the relay may read it a second time. When
+// ctx ends, the stream fails with its cause.
+func DialStream(ctx context.Context, pc PacketConn, remote netip.AddrPort, cfg StreamConfig) *Stream {
+	c := &streamCaller{}
+	c.init(pc, remote, cfg.Key, cfg.Silence, c)
+	c.stream = newStream(clientBacklog, clientWindow, c.wake)
+	c.stream.moved(Path{Remote: remote})
+	unwatch := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
+	go func() {
+		defer unwatch()
+		c.run()
+	}()
+	return c.stream
+}
+
+// wake has the loop see what the stream's user has done.
+func (c *streamCaller) wake() {
+	if c.stream.isClosed() {
+		c.fail(ErrClosed)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rouse()
+}
+
+func (c *streamCaller) run() {
+	c.loop()
+	c.mu.Lock()
+	c.bye()
+	err := c.err
+	c.mu.Unlock()
+	_ = c.pc.Close() // nothing more is to be read or sent
+	var refused *RefusedError
+	if errors.As(err, &refused) && refused.Code == CodeDone {
+		err = io.EOF
+	}
+	close(c.ended)
+	c.stream.end(err)
+}
+
+// first is OPEN, and what was written until now.
+func (c *streamCaller) first(b []byte) []byte {
+	open := openFrame{largest: basePacket}
+	b = open.append(b)
+	c.stream.tell(&c.heard)
+	b = c.heard.append(b)
+	n := int(min(c.stream.written(), int64(streamHello)))
+	if c.begun = int64(n); n == 0 {
+		return b
+	}
+	b = streamHead(b, 0, n)
+	at := len(b)
+	b = append(b, make([]byte, n)...)
+	c.stream.again(b[at:], 0)
+	return b
+}
+
+// firstAt gathers what is written in short order. The packet is as large as it
+// may be, so that the relay may answer with much before it knows us.
+func (c *streamCaller) firstAt() (time.Duration, int) {
+	n, last := c.stream.pending()
+	switch {
+	case n >= int64(streamHello):
+		return 0, basePacket
+	case n > 0:
+		return last.Sub(c.start) + gatherTime, basePacket
+	}
+	return gatherMost, basePacket
+}
+
+func (c *streamCaller) answered() {
+	now := c.now()
+	c.up.begin(now, now-c.link.began, c.begun)
+	c.stream.acknowledged(c.begun)
+}
+
+// take takes in what a packet brings.
+func (c *streamCaller) take(f *fromRelay) bool {
+	if f.has.has(frameData) || f.has.has(frameMeta) || f.has.has(frameTaken) {
+		return false
+	}
+	if f.has.has(frameStream) && !c.stream.receive(&f.stream) {
+		return false
+	}
+	if f.has.has(frameStreamAck) {
+		c.up.acknowledge(&f.heard, c.now())
+		c.stream.acknowledged(c.up.base)
+	}
+	if !f.has.has(frameError) {
+		c.stream.hear()
+	}
+	return true
+}
+
+// say tells in each packet how much of the stream may come.
+func (c *streamCaller) say(b []byte, _ time.Duration) []byte {
+	c.stream.tell(&c.heard)
+	c.heard.runs = c.heard.runs[:0] // acknowledgements tell of packets
+	return c.heard.append(b)
+}
+
+// send sends what was written and has not come, and tells a limit that has risen.
+func (c *streamCaller) send(now time.Duration) time.Duration {
+	_, _, risen := c.stream.acknowledged(0)
+	c.up.missing = float64(c.lost()+4) / float64(c.stats.Packets+20)
+	for {
+		sp, again := c.up.next(now, c.stream.written())
+		if sp.Len() == 0 {
+			if risen {
+				c.caller.say(now, nil)
+			}
+			return again
+		}
+		c.up.sent(sp, now)
+		c.caller.say(now, func(b []byte) []byte { return c.append(b, sp) })
+		risen = false
+	}
+}
+
+// append appends a part of the stream.
+func (c *streamCaller) append(b []byte, sp span.Span) []byte {
+	b = streamHead(b, sp.Start, int(sp.Len()))
+	at := len(b)
+	b = b[:at+int(sp.Len())]
+	c.stream.again(b[at:], sp.Start)
+	return b
+}
+
+func (c *streamCaller) owed() bool { return c.up.base < c.stream.written() }
+
+func (c *streamCaller) window() int64 { return -1 }
+
+func (c *streamCaller) brought(time.Duration) {}
+
+func (c *streamCaller) refused(*errorFrame) {}
