@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/jumpget/jumpget/internal/client"
 	"github.com/jumpget/jumpget/internal/config"
@@ -68,6 +69,8 @@ func (a *app) clientConfig(ssh sshdial.Config, state string, report progress.Rep
 		Secret:      c.LocalSecret,
 		StateDir:    state,
 		Relay:       c.Dest.String(),
+		Login:       strings.Join([]string{c.Identity, c.SSH, strconv.Itoa(c.LocalPort)}, "\n"),
+		NoSession:   c.NoSession,
 		Timeout:     c.Timeout,
 		Tries:       c.Tries,
 		Network:     a.network(),

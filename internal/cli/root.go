@@ -150,7 +150,7 @@ func (a *app) addCommon(fs *pflag.FlagSet) {
 // command needs which moves no file.
 var relayFlags = map[string]bool{
 	"config": true, "relay": true, "host": true, "user": true, "ssh-port": true, "identity": true,
-	"ssh": true, "local-port": true, "timeout": true,
+	"ssh": true, "local-port": true, "timeout": true, "no-session": true,
 }
 
 // addRelay defines the flags of a command that asks the relay something.

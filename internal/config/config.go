@@ -41,7 +41,8 @@ type Client struct {
 	LimitRate   int64         // bytes a second; 0: no limit
 	Timeout     time.Duration // without a byte
 	Tries       int           // on network errors; 0: unlimited
-	Paths       []string      // auto, tcp, ssh
+	Paths       []string      // auto, udp, tcp, ssh
+	NoSession   bool          // go over ssh alone
 	Progress    string        // auto, bar, plain, none
 	Color       bool          // neither no-color nor NO_COLOR
 	UserAgent   string        // for the origin; empty: the relay's own

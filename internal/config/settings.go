@@ -79,6 +79,10 @@ func clientSettings() []setting {
 			set: intoList(oneOf("auto", "udp", "tcp", "ssh"), func(c *Config) *[]string { return &c.Client.Paths }),
 		},
 		{
+			key: "no-session", def: "false", kind: toggle, sides: ForClient, usage: "go over ssh alone: use no session, and ask for none",
+			set: into(boolText, func(c *Config) *bool { return &c.Client.NoSession }),
+		},
+		{
 			key: "progress", def: "auto", sides: ForClient, usage: "show progress as `KIND`: auto, bar, plain, none",
 			set: into(oneOf("auto", "bar", "plain", "none"), func(c *Config) *string { return &c.Client.Progress }),
 		},
