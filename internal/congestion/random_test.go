@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/jumpget/jumpget/internal/linksim"
+	"github.com/jumpget/jumpget/lab/profile"
 )
 
 // TestRandomLinks runs links drawn from all that an access link may be. By
@@ -27,7 +27,7 @@ func TestRandomLinks(t *testing.T) {
 	}
 	var all []outcome
 	for s := range links {
-		p := linksim.Random(uint64(seed + s))
+		p := profile.Random(uint64(seed + s))
 		r := measure(p, uint64(seed+s), flowOptions{})
 		all = append(all, outcome{r, fmt.Sprintf("%s: %v (%s)", p.Name, r, p.About)})
 	}

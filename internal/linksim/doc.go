@@ -10,6 +10,5 @@
 // may share a pipe. [Pipe.Change] alters it in mid-run, and [Pipe.Mangle] may
 // duplicate or corrupt what it delivers.
 //
-// A [Path] is two pipes, down and up, as lab/profile describes them. [Random]
-// draws one. [Cubic] is a competing TCP flow after RFC 9438.
+// A [Path] is two pipes, down and up, as lab/profile describes them. [Cubic] is a competing TCP flow after RFC 9438.
 package linksim

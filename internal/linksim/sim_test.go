@@ -103,34 +103,3 @@ func TestPipeMangles(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
-
-func TestRandomLinksAreRepeatableAndWithinBounds(t *testing.T) {
-	var jitter, reorder, police, bursts int
-	for seed := range uint64(400) {
-		p := Random(seed)
-		if again := Random(seed); again != p {
-			t.Fatalf("seed %d gave two links", seed)
-		}
-		d := p.Down
-		ratio := d.Rate / p.Up.Rate
-		if d.Rate < 2e6 || d.Rate > 300e6 || p.RTT < 10*time.Millisecond || p.RTT > 600*time.Millisecond ||
-			d.MeanLoss() > 0.3001 || d.Jitter > 20*time.Millisecond || d.Reorder > 0.05 ||
-			d.Queue < 15_000 || ratio < 1 || ratio > 40 {
-			t.Errorf("seed %d: %s", seed, p.About)
-		}
-		jitter += btoi(d.Jitter > 0)
-		reorder += btoi(d.Reorder > 0)
-		police += btoi(d.Police.Rate > 0)
-		bursts += btoi(d.Burst.Enter > 0)
-	}
-	if jitter < 150 || reorder < 150 || police < 60 || bursts < 150 {
-		t.Errorf("of 400 links %d jitter, %d reorder, %d police, %d lose in bursts", jitter, reorder, police, bursts)
-	}
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}

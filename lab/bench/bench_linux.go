@@ -2,12 +2,8 @@ package bench
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,20 +21,21 @@ type Options struct {
 	Links     []profile.Profile
 	Peers     []peer.Peer
 	Scenarios []scenario.Scenario // the zero Scenario for an undisturbed download
-	Size      int64               // bytes of the file
+	Sizes     []int64             // bytes of the file, or of all files; from small to large
+	Files     int                 // fetch a list of so many files; 0 for a single one
 	Reps      int
 	Seed      uint64  // of the first repetition; each has the next one
 	Patience  float64 // a run may take so many times what the link needs; see runner.limit
 	JumpGet   string  // path of the program
 	Commit    string
 	Series    bool // keep each run's series
-	// Done says which results there are already; their runs are left out. Nil
-	// means none.
-	Done func(k Key, rep int) bool
+	// Have are the results that there are already. Their runs are left out, and so
+	// are those that they show to be hopeless.
+	Have []Result
 	// Each is called with every result as soon as there is one.
-	Each func(Result) error
+	Each func(Result) error `json:"-"`
 	// Note is called with what a person should know: a peer that is missing.
-	Note func(string)
+	Note func(string) `json:"-"`
 }
 
 type runner struct {
@@ -46,8 +43,9 @@ type runner struct {
 	link     profile.Profile
 	topo     *topo.Topology
 	servers  *servers
+	ledger   *ledger
 	rivals   []peer.Peer // of the scenarios
-	sum      string      // SHA-256 of the file
+	www      *www
 	system   system
 	versions map[string]string
 }
@@ -71,15 +69,16 @@ func Run(ctx context.Context, o Options) error {
 	if err := Check(); err != nil {
 		return err
 	}
-	r := &runner{opt: o, system: thisSystem(), versions: map[string]string{}}
-	if o.Done == nil {
-		r.opt.Done = func(Key, int) bool { return false }
-	}
+	r := &runner{opt: o, system: thisSystem(), versions: map[string]string{}, www: &www{dir: filepath.Join(topo.WorkDir, "www")}}
+	r.ledger = newLedger(o.Have, ourOwn(o.Peers))
 	for _, p := range o.Peers {
 		if missing := p.Missing(); len(missing) > 0 {
 			o.Note(fmt.Sprintf("%s is missing: this machine has no %s; `make bench-setup` installs what there is", p.Name, strings.Join(missing, ", ")))
 		} else {
 			r.versions[p.Name] = version(ctx, p, o.JumpGet)
+		}
+		if o.Files > 0 && p.Many == "" {
+			o.Note(p.Name + " does not fetch lists of files and is left out")
 		}
 	}
 	for _, s := range o.Scenarios {
@@ -87,23 +86,27 @@ func Run(ctx context.Context, o Options) error {
 			return fmt.Errorf("scenario %s: %w", s.Name, err)
 		}
 	}
-	www := filepath.Join(topo.WorkDir, "www")
-	var err error
-	if r.sum, err = makeFiles(www, o.Size); err != nil {
-		return err
-	}
 	for _, r.link = range o.Links {
-		if err := r.onLink(ctx, www); err != nil {
+		if err := r.onLink(ctx); err != nil {
 			return fmt.Errorf("link %s: %w", r.link.Name, err)
 		}
 	}
 	return nil
 }
 
+// ourOwn returns the names of the peers that are JumpGet.
+func ourOwn(peers []peer.Peer) map[string]bool {
+	own := map[string]bool{}
+	for _, p := range peers {
+		own[p.Name] = slices.Contains(p.Servers, peer.JumpGet)
+	}
+	return own
+}
+
 // onLink runs every repetition of every peer in every scenario on the current link.
-func (r *runner) onLink(ctx context.Context, www string) (err error) {
-	todo := r.todo()
-	if len(todo) == 0 {
+func (r *runner) onLink(ctx context.Context) (err error) {
+	turns := r.turns()
+	if !slices.ContainsFunc(turns, func(t turn) bool { return !r.ledger.done(r.key(t), t.rep) }) {
 		return nil
 	}
 	if r.topo, err = topo.Up(ctx, r.link, r.opt.Seed); err != nil {
@@ -115,15 +118,22 @@ func (r *runner) onLink(ctx context.Context, www string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	r.servers = &servers{topo: r.topo, dir: dir, www: www, jumpget: r.opt.JumpGet}
+	if err := r.www.create(); err != nil {
+		return err
+	}
+	r.servers = &servers{topo: r.topo, dir: dir, www: r.www.dir, jumpget: r.opt.JumpGet}
 	if err := r.servers.start(ctx, r.link, slices.Concat(r.opt.Peers, r.rivals)); err != nil {
 		return err
 	}
-	for _, turn := range todo {
-		res, err := r.one(ctx, turn)
-		if err != nil {
-			return fmt.Errorf("%s: %w", turn.peer.Name, err)
+	for _, t := range turns {
+		if r.ledger.done(r.key(t), t.rep) {
+			continue
 		}
+		res, err := r.take(ctx, t)
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.peer.Name, err)
+		}
+		r.ledger.add(res)
 		if err := r.opt.Each(res); err != nil {
 			return err
 		}
@@ -131,64 +141,45 @@ func (r *runner) onLink(ctx context.Context, www string) (err error) {
 	return nil
 }
 
+// take makes a run, unless one with a smaller file has shown how it would end.
+func (r *runner) take(ctx context.Context, t turn) (Result, error) {
+	small, hopeless := r.ledger.smaller(r.key(t))
+	if !hopeless {
+		return r.one(ctx, t)
+	}
+	res := r.blank(t)
+	res.Cut, res.From, res.Share = true, small.Size, small.Share
+	res.Error = fmt.Sprintf("left out: %g MB were too much already", float64(small.Size)/1e6)
+	return res, nil
+}
+
 // turn is one run to be made.
 type turn struct {
 	scenario scenario.Scenario
+	size     int64
 	peer     peer.Peer
 	rep      int
 }
 
-// todo returns the runs on the current link in their order: A B C, A B C. One
+// turns returns the runs on the current link in their order: A B C, A B C. One
 // for a peer that is missing stands there once, so that the results tell of it.
-func (r *runner) todo() []turn {
-	var todo []turn
+func (r *runner) turns() []turn {
+	var turns []turn
 	for _, s := range r.opt.Scenarios {
-		for rep := range r.opt.Reps {
-			for _, p := range r.opt.Peers {
-				missing := len(p.Missing()) > 0
-				if !r.opt.Done(r.key(s, p), rep) && (!missing || rep == 0) {
-					todo = append(todo, turn{s, p, rep})
+		for _, size := range r.opt.Sizes {
+			for rep := range r.opt.Reps {
+				for _, p := range r.opt.Peers {
+					if r.opt.Files > 0 && p.Many == "" || rep > 0 && len(p.Missing()) > 0 {
+						continue
+					}
+					turns = append(turns, turn{s, size, p, rep})
 				}
 			}
 		}
 	}
-	return todo
+	return turns
 }
 
-func (r *runner) key(s scenario.Scenario, p peer.Peer) Key {
-	return Key{Scenario: s.Name, Size: r.opt.Size, Link: r.link.Name, Peer: p.Name}
+func (r *runner) key(t turn) Key {
+	return Key{Scenario: t.scenario.Name, Size: t.size, Files: r.opt.Files, Link: r.link.Name, Peer: t.peer.Name}
 }
-
-// makeFiles writes the files that the servers serve and returns the SHA-256 of
-// the large one. Its bytes are random, so nothing on the way can shrink it.
-func makeFiles(dir string, size int64) (sum string, err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(filepath.Join(dir, tinyName), []byte("tiny\n"), 0o644); err != nil {
-		return "", err
-	}
-	// A hole, so it takes no memory; the lab's links compress nothing.
-	endless, err := os.Create(filepath.Join(dir, endlessName))
-	if err != nil {
-		return "", err
-	}
-	if err := errors.Join(endless.Truncate(endlessSize), endless.Close()); err != nil {
-		return "", err
-	}
-	f, err := os.Create(filepath.Join(dir, fileName))
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	_, err = io.CopyN(io.MultiWriter(f, h), rand.NewChaCha8([32]byte{1}), size)
-	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, f.Close())
-}
-
-// What nginx serves.
-const (
-	fileName    = "file.bin"
-	tinyName    = "tiny"
-	endlessName = "endless"
-	endlessSize = 1 << 40 // more than any rival gets
-)

@@ -73,7 +73,7 @@ func TestQuick(t *testing.T) {
 	check(t, err)
 	peers[0] = curlBBR
 	const size = 3_000_000
-	results, notes := measure(t, bench.Options{Links: found, Peers: peers, Size: size, Reps: 1, JumpGet: program(t)})
+	results, notes := measure(t, bench.Options{Links: found, Peers: peers, Sizes: []int64{size}, Reps: 1, JumpGet: program(t)})
 	if len(results) != 6 || len(notes) > 0 {
 		t.Fatalf("%d results, want 6; notes: %q", len(results), notes)
 	}
@@ -115,7 +115,7 @@ func TestRunsThatGoWrong(t *testing.T) {
 		{Name: "absent", Needs: []string{"no-such-program"}, Command: "no-such-program"},
 		{Name: "unready", Needs: []string{"curl"}, Before: "echo not today >&2; exit 1", Command: "true"},
 	}
-	results, notes := measure(t, bench.Options{Links: links(t, fast), Peers: peers, Size: 100_000, Reps: 2, JumpGet: "unused"})
+	results, notes := measure(t, bench.Options{Links: links(t, fast), Peers: peers, Sizes: []int64{100_000}, Reps: 2, JumpGet: "unused"})
 	byPeer := map[string][]bench.Result{}
 	var order []string
 	for _, r := range results {
@@ -148,16 +148,45 @@ func TestRunsThatGoWrong(t *testing.T) {
 	}
 }
 
-func TestDoneRunsAreLeftOut(t *testing.T) {
+func TestDoneAndHopelessRunsAreLeftOut(t *testing.T) {
 	labtest.Need(t, "nginx", "curl", "ping")
+	stuck := peer.Peer{Name: "stuck", Needs: []string{"curl"}, Command: "head -c 500 /dev/zero >out; sleep 600"}
+	have := []bench.Result{
+		{Link: "fast", Peer: "curl-bbr", Size: 1000, OK: true},
+		{Link: "fast", Peer: "curl-bbr", Size: 1000, Rep: 1, OK: true},
+		{Link: "fast", Peer: "stuck", Size: 1000, Cut: true, Share: .25},
+	}
 	results, _ := measure(t, bench.Options{
-		Links: links(t, fast), Peers: []peer.Peer{curlBBR}, Size: 1000, Reps: 3, JumpGet: "unused",
-		Done: func(k bench.Key, rep int) bool {
-			return k == bench.Key{Size: 1000, Link: "fast", Peer: "curl-bbr"} && rep < 2
-		},
+		Links: links(t, fast), Peers: []peer.Peer{curlBBR, stuck}, Sizes: []int64{1000, 2000}, Reps: 3, JumpGet: "unused", Have: have,
 	})
-	if len(results) != 1 || results[0].Rep != 2 {
-		t.Errorf("%+v", results)
+	var got []string
+	for _, r := range results {
+		got = append(got, fmt.Sprintf("%s %d %d", r.Peer, r.Size, r.Rep))
+	}
+	if want := []string{"curl-bbr 1000 2", "curl-bbr 2000 0", "stuck 2000 0", "curl-bbr 2000 1", "curl-bbr 2000 2"}; !slices.Equal(got, want) {
+		t.Fatalf("%q, want %q", got, want)
+	}
+	if r := results[2]; r.OK || !r.Cut || r.From != 1000 || r.Share != .25 || r.Seconds != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestLists(t *testing.T) {
+	labtest.Need(t, "nginx", "curl", "wget", "sshd", "ssh", "ping")
+	found, err := peer.Find("wget-bbr", "jumpget", "axel")
+	check(t, err)
+	forger := found[0]
+	forger.Name, forger.Many = "forger", forger.Many+" && printf x >>out/00007.bin"
+	results, notes := measure(t, bench.Options{
+		Links: links(t, fast), Peers: append(found, forger), Sizes: []int64{400_000}, Files: 20, Reps: 1, JumpGet: program(t),
+	})
+	if len(results) != 3 || len(notes) != 1 || !strings.Contains(notes[0], "axel") {
+		t.Fatalf("%d results, notes %q", len(results), notes)
+	}
+	for i, ok := range []bool{true, true, false} {
+		if r := results[i]; r.OK != ok || r.Files != 20 || ok && r.Share <= 0 || !ok && r.Share != 0 {
+			t.Errorf("%+v", r)
+		}
 	}
 }
 
@@ -172,7 +201,7 @@ func TestScenarios(t *testing.T) {
 	// A connection that its address has left would wait for minutes.
 	impatient := peer.Peer{Name: "curl-bbr", Needs: []string{"curl"}, Command: "timeout 8 curl -sf -o out {relay}"}
 	results, _ := measure(t, bench.Options{
-		Links: links(t, "thin rate=20M rtt=20ms"), Peers: []peer.Peer{impatient}, Size: megabytes * 1e6, Reps: 1, JumpGet: "unused", Series: true,
+		Links: links(t, "thin rate=20M rtt=20ms"), Peers: []peer.Peer{impatient}, Sizes: []int64{megabytes * 1e6}, Reps: 1, JumpGet: "unused", Series: true,
 		Scenarios: []scenario.Scenario{{}, parse("gone 300ms:gone 1300ms:back"), parse("halved 0s:rate=x0.5"), parse("roams 500ms:roam"), parse("cubic rival=cubic ping")},
 	})
 	if len(results) != 5 {
@@ -206,7 +235,7 @@ func TestUnknownRival(t *testing.T) {
 	labtest.Need(t, "nginx", "curl", "ping")
 	s, err := scenario.ParseLine("x rival=nobody")
 	check(t, err)
-	err = bench.Run(context.Background(), bench.Options{Scenarios: []scenario.Scenario{s}, Size: 1000, Reps: 1, Note: func(string) {}})
+	err = bench.Run(context.Background(), bench.Options{Scenarios: []scenario.Scenario{s}, Sizes: []int64{1000}, Reps: 1, Note: func(string) {}})
 	if err == nil || !strings.Contains(err.Error(), `no peer named "nobody"`) {
 		t.Errorf("%v", err)
 	}

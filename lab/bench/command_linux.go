@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,6 +27,9 @@ func (r *runner) command(h topo.Host, dir, line string) *command {
 	return &command{topo: r.topo, host: h, dir: dir, line: line, env: r.servers.env(h)}
 }
 
+// errCut means that a line was ended because it took too long.
+var errCut = errors.New("not finished")
+
 // run runs the line to its end, or kills it with all it has started.
 func (c *command) run(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -37,7 +41,7 @@ func (c *command) run(ctx context.Context, limit time.Duration) error {
 	c.state = cmd.ProcessState
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("not finished after %v", limit.Round(time.Second))
+		return fmt.Errorf("%w after %v", errCut, limit.Round(time.Second))
 	case err == nil || c.state != nil && c.state.Success():
 		return nil // it may have left a process behind that holds the pipe
 	}

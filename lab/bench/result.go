@@ -24,18 +24,25 @@ type Result struct {
 	Kernel   string    `json:"kernel"`
 	Version  string    `json:"version"` // of the peer
 	Link     string    `json:"link"`
+	Drawn    string    `json:"drawn,omitempty"`    // what the link is, if it was drawn at random
+	RTT      float64   `json:"rtt,omitempty"`      // seconds, of the link without queues
 	Scenario string    `json:"scenario,omitempty"` // what changed in mid-run, and who else was on the link
 	Peer     string    `json:"peer"`
-	Size     int64     `json:"size"` // bytes of the file
+	Size     int64     `json:"size"`            // bytes of the file, or of all files
+	Files    int       `json:"files,omitempty"` // how many; 0 for a single one
 	Rep      int       `json:"rep"`
 	Seed     uint64    `json:"seed"`
 
 	Missing bool    `json:"missing,omitempty"` // the peer is not on this machine; all below is zero
+	Cut     bool    `json:"cut,omitempty"`     // it needed more time than Patience gives
+	From    int64   `json:"from,omitempty"`    // not run: the share is that of the run with a file of this size, which was cut
 	OK      bool    `json:"ok"`                // exit code 0 and the right SHA-256
 	Error   string  `json:"error,omitempty"`   // why not
 	Seconds float64 `json:"seconds"`           // wall clock of the whole command
 	Share   float64 `json:"share"`             // of what the link can carry: rate x (1 - loss)
 	First   float64 `json:"first,omitempty"`   // seconds until the file began to arrive
+	Start   float64 `json:"start,omitempty"`   // seconds lost before it came at its full rate, First among them; see ends
+	Tail    float64 `json:"tail,omitempty"`    // seconds lost at its end
 
 	QueueMean float64 `json:"queue_mean"`    // ms, downstream
 	QueueP50  float64 `json:"queue_p50"`     // ms, downstream
@@ -92,12 +99,13 @@ func newSeries(steps []emu.Step, rival bool) *Series {
 type Key struct {
 	Scenario string
 	Size     int64
+	Files    int
 	Link     string
 	Peer     string
 }
 
 // Key returns the result's key.
-func (r Result) Key() Key { return Key{r.Scenario, r.Size, r.Link, r.Peer} }
+func (r Result) Key() Key { return Key{r.Scenario, r.Size, r.Files, r.Link, r.Peer} }
 
 // Write appends results to w, one JSON object a line.
 func Write(w io.Writer, rs ...Result) error {

@@ -2,11 +2,8 @@ package bench
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,14 +19,23 @@ import (
 // prepareLimit is how long a peer may take for what stands before or after its run.
 const prepareLimit = 2 * time.Minute
 
+// blank returns a turn's result before anything was measured.
+func (r *runner) blank(t turn) Result {
+	res := Result{
+		Time: time.Now().UTC().Truncate(time.Second), Commit: r.opt.Commit, Machine: r.system.machine, Kernel: r.system.kernel,
+		Version: r.versions[t.peer.Name], Link: r.link.Name, RTT: r.link.RTT.Seconds(), Scenario: t.scenario.Name, Peer: t.peer.Name,
+		Size: t.size, Files: r.opt.Files, Rep: t.rep, Seed: r.opt.Seed + uint64(t.rep),
+	}
+	if r.link.Drawn {
+		res.Drawn = r.link.About
+	}
+	return res
+}
+
 // one runs a peer once on a fresh link and measures it. An error is the lab's; a
 // peer's own stands in the result.
 func (r *runner) one(ctx context.Context, t turn) (res Result, err error) {
-	res = Result{
-		Time: time.Now().UTC().Truncate(time.Second), Commit: r.opt.Commit, Machine: r.system.machine, Kernel: r.system.kernel,
-		Version: r.versions[t.peer.Name], Link: r.link.Name, Scenario: t.scenario.Name, Peer: t.peer.Name,
-		Size: r.opt.Size, Rep: t.rep, Seed: r.opt.Seed + uint64(t.rep),
-	}
+	res = r.blank(t)
 	if missing := t.peer.Missing(); len(missing) > 0 {
 		res.Missing, res.Error = true, "missing: "+strings.Join(missing, ", ")
 		return res, nil
@@ -40,6 +46,9 @@ func (r *runner) one(ctx context.Context, t turn) (res Result, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	vars := r.vars(t.peer.Name, t.rep)
+	if err := errors.Join(r.www.fill(t.size, r.opt.Files), r.lists(vars)); err != nil {
+		return res, err
+	}
 	if t.peer.Before != "" {
 		if err := r.command(topo.Client, dir, vars.Expand(t.peer.Before)).run(ctx, prepareLimit); err != nil {
 			res.Error = "could not be made ready: " + err.Error()
@@ -76,10 +85,16 @@ func (r *runner) measure(ctx context.Context, t turn, dir string, vars peer.Vars
 	}
 	meter := startMeter()
 	changes := r.play(ctx, t.scenario)
-	cmd := r.command(topo.Client, dir, vars.Expand(t.peer.Command))
+	line := t.peer.Command
+	if r.opt.Files > 0 {
+		line = t.peer.Many
+	}
+	cmd := r.command(topo.Client, dir, vars.Expand(line))
 	start := time.Now()
-	runErr := cmd.run(ctx, r.limit())
+	growth := watchGrowth(dir, start, r.opt.Files == 0)
+	runErr := cmd.run(ctx, r.limit(t.size))
 	res.Seconds = time.Since(start).Seconds()
+	growth.stop()
 	answer, err := r.topo.Ask(emu.Command{})
 	meter.stop(cmd.state, res)
 	if err := errors.Join(err, changes.stop(), ctx.Err()); err != nil {
@@ -87,17 +102,24 @@ func (r *runner) measure(ctx context.Context, t turn, dir string, vars peer.Vars
 	}
 	capacity := t.scenario.Capacity(r.link, time.Duration(res.Seconds*float64(time.Second)))
 	arrived := min(bytesIn(dir), int64(answer.Down.OutBytes-answer.Down.Guest))
-	r.judge(res, dir, runErr, arrived, capacity)
+	r.judge(res, t, dir, runErr, arrived, capacity)
 	r.fill(res, answer)
+	if res.OK && !t.peer.NoFile {
+		res.Start, res.Tail = growth.ends(t.size, res.Seconds, float64(t.size)*8/r.link.Limit()/r.link.RTT.Seconds())
+	}
 	others.fill(res, answer.Down.Series)
 	return r.servers.check()
 }
 
-// limit is how long a peer may take: Patience times what the link needs for the
-// file. Beyond that its share is that of what has arrived.
-func (r *runner) limit() time.Duration {
-	ideal := float64(r.opt.Size) * 8 / r.link.Limit()
-	return max(20*time.Second, time.Duration(r.opt.Patience*ideal*float64(time.Second)))
+// allowance is what a run may take beyond what its bytes need: logins and first
+// packets over a bad link.
+const allowance = 20 * time.Second
+
+// limit is how long a peer may take: the allowance and Patience times what the link
+// needs for the bytes. Beyond that its share is that of what has arrived.
+func (r *runner) limit(size int64) time.Duration {
+	ideal := float64(size) * 8 / r.link.Limit()
+	return allowance + time.Duration(r.opt.Patience*ideal*float64(time.Second))
 }
 
 // silence waits until nothing of an earlier run is on the link any more, such as
@@ -130,33 +152,21 @@ func (r *runner) silence(ctx context.Context) error {
 // judge compares the file with what was served and works the share out. A run
 // that did not finish gets the share of what had arrived: the bytes on its disk, but
 // not more than came over the link, since some programs reserve the whole file's room.
-func (r *runner) judge(res *Result, dir string, err error, arrived int64, capacity float64) {
-	var got int64
+func (r *runner) judge(res *Result, t turn, dir string, err error, arrived int64, capacity float64) {
+	got := t.size
 	switch {
 	case err != nil:
-		res.Error, got = err.Error(), arrived
+		res.Error, res.Cut, got = err.Error(), errors.Is(err, errCut), arrived
+	case t.peer.NoFile:
+		res.OK, got = true, 0
+	case r.www.right(filepath.Join(dir, "out")):
+		res.OK = true
 	default:
-		var sum string
-		sum, got, err = sumFile(filepath.Join(dir, "out"))
-		res.OK = err == nil && sum == r.sum
-		if !res.OK {
-			res.Error, got = "the file differs from the one served", 0
-		}
+		res.Error, got = "what came differs from what was served", 0
 	}
 	if capacity > 0 {
-		res.Share = float64(min(got, res.Size)) * 8 / capacity
+		res.Share = float64(min(got, t.size)) * 8 / capacity
 	}
-}
-
-func sumFile(name string) (sum string, size int64, err error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return "", 0, err
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	h := sha256.New()
-	size, err = io.Copy(h, f)
-	return hex.EncodeToString(h.Sum(nil)), size, err
 }
 
 // bytesIn returns how many bytes the files in dir occupy; a hole counts nothing.
@@ -189,17 +199,36 @@ func (r *runner) fill(res *Result, a emu.Answer) {
 // vars fills in what a peer's command may name. Each run of JumpGet asks for a
 // URL that its relay has not seen, so the relay has to fetch it as well.
 func (r *runner) vars(who string, rep int) peer.Vars {
-	return peer.Vars{
-		"origin":   "http://" + topo.OriginAddr + "/" + fileName,
-		"endless":  "http://" + topo.OriginAddr + "/" + endlessName,
-		"relay":    "http://" + topo.RelayAddr + "/" + fileName,
-		"relaydir": "http://" + topo.RelayAddr,
-		"name":     fileName,
-		"fresh":    fmt.Sprintf("http://%s/%s?run=%s-%d-%d", topo.OriginAddr, fileName, who, rep, time.Now().UnixNano()),
-		"path":     filepath.Join(r.servers.www, fileName),
-		"ssh":      r.servers.ssh(),
-		"sshw":     r.servers.path("sshw"),
-		"dest":     "root@" + topo.RelayAddr,
-		"jumpget":  r.opt.JumpGet,
+	vars := peer.Vars{
+		"origin":    "http://" + topo.OriginAddr + "/" + fileName,
+		"endless":   "http://" + topo.OriginAddr + "/" + endlessName,
+		"relay":     "http://" + topo.RelayAddr + "/" + fileName,
+		"relaydir":  "http://" + topo.RelayAddr,
+		"origindir": "http://" + topo.OriginAddr,
+		"name":      fileName,
+		"run":       fmt.Sprintf("run=%s-%d-%d", who, rep, time.Now().UnixNano()),
+		"path":      filepath.Join(r.servers.www, fileName),
+		"many":      filepath.Join(r.servers.www, manyName),
+		"ssh":       r.servers.ssh(),
+		"sshw":      r.servers.path("sshw"),
+		"dest":      "root@" + topo.RelayAddr,
+		"jumpget":   r.opt.JumpGet,
 	}
+	vars["fresh"] = vars["origin"] + "?" + vars["run"]
+	for name := range peer.Lists {
+		vars[name] = r.servers.path(name)
+	}
+	return vars
+}
+
+// lists writes the lists of URLs that the variables name.
+func (r *runner) lists(vars peer.Vars) error {
+	if r.opt.Files == 0 {
+		return nil
+	}
+	var errs []error
+	for name, l := range peer.Lists {
+		errs = append(errs, r.www.list(vars[name], vars.Expand(l.Before)+"/"+manyName+"/", vars.Expand(l.After)))
+	}
+	return errors.Join(errs...)
 }

@@ -34,13 +34,32 @@ type Peer struct {
 	// Command is a shell line, run on the client in an empty folder, that has to
 	// leave the file there as "out". The variables of Vars stand in braces.
 	Command string
+	// Many is a shell line that fetches a list of files into the folder "out", or
+	// "" for a peer that can't.
+	Many string
+	// NoFile means that Command brings nothing, and only its time counts.
+	NoFile bool
+}
+
+// List is how the URLs of a list of files are made of their names.
+type List struct{ Before, After string }
+
+// Lists are the lists of URLs that Many may name, by variable: of the same files,
+// from several places.
+var Lists = map[string]List{
+	"originlist": {Before: "{origindir}"},
+	"relaylist":  {Before: "{relaydir}"},
+	"freshlist":  {Before: "{origindir}", After: "?{run}"},
+	"tunnellist": {Before: fmt.Sprintf("http://127.0.0.1:%d", HysteriaPort)},
+	"brutallist": {Before: fmt.Sprintf("http://127.0.0.1:%d", BrutalPort)},
 }
 
 // Vars are what a peer's lines may name: {origin} and {relay} are the URL of the
 // file on nginx there, {relaydir} and {name} the latter's two parts, {fresh} is a
 // URL of it at the origin that nobody has asked for yet, {ssh} is the ssh command
 // and {sshw} a script of it, {dest} ssh's destination, {path} the file's path on
-// the relay, {jumpget} the program.
+// the relay, {jumpget} the program. Of a list of files {many} is the folder on the
+// relay, and Lists names files of their URLs. {origindir} and {run} are what Lists are made of.
 type Vars map[string]string
 
 // Expand fills the variables in.
@@ -59,9 +78,14 @@ const (
 	tunnel  = "curl -sSf -o %s http://127.0.0.1:%d/%s"
 	connect = "{jumpget} ls >/dev/null"
 	forget  = "for s in $XDG_STATE_HOME/jumpget/ssh/*; do {ssh} -O exit -o ControlPath=$s {dest}; done 2>/dev/null; rm -rf $XDG_STATE_HOME/jumpget"
-	get     = "{jumpget} --progress none --no-remote-time -o out "
+	get     = "{jumpget} --progress none --no-remote-time "
 	// The relay's copies are removed, or its memory would fill in a long run.
 	remove = `{jumpget} ls | awk 'NR > 1 { print $1 }' | xargs -r {jumpget} rm -q`
+
+	// Lists of files.
+	wgetMany = "wget -q -P out -i "
+	curlMany = "mkdir out && cd out && xargs -n 1000 curl -sSf -Z --parallel-max 16 --remote-name-all < "
+	ariaMany = "aria2c -q -j16 --file-allocation=none -d out -i "
 )
 
 // Ports of the hysteria clients on the client's loopback; each leads to the origin's nginx.
@@ -74,20 +98,24 @@ const (
 // one by one; a new path is a new line.
 func All() []Peer {
 	return []Peer{
-		{Name: "wget", About: "from the origin (CUBIC)", Needs: []string{"wget"}, Command: "wget -q -O out {origin}"},
-		{Name: "curl", About: "from the origin (CUBIC)", Needs: []string{"curl"}, Command: "curl -sSf -o out {origin}"},
+		{Name: "wget", About: "from the origin (CUBIC)", Needs: []string{"wget"}, Command: "wget -q -O out {origin}", Many: wgetMany + "{originlist}"},
+		{Name: "curl", About: "from the origin (CUBIC)", Needs: []string{"curl"}, Command: "curl -sSf -o out {origin}", Many: curlMany + "{originlist}"},
 		{Name: "axel", About: "16 connections from the origin (CUBIC)", Needs: []string{"axel"}, Command: "axel -q -n 16 -o out {origin}"},
-		{Name: "aria2", About: "16 connections from the origin (CUBIC)", Needs: []string{"aria2c"}, Command: aria2 + "{origin}"},
+		{Name: "aria2", About: "16 connections from the origin (CUBIC)", Needs: []string{"aria2c"}, Command: aria2 + "{origin}", Many: ariaMany + "{originlist}"},
 		{Name: "wget2", About: "16 ranges at once from the origin (CUBIC)", Needs: []string{"wget2"}, Command: "wget2 -q --max-threads=16 --chunk-size=1M -O out {origin}"},
-		{Name: "wget-bbr", About: "from the relay (BBR)", Needs: []string{"wget"}, Command: "wget -q -O out {relay}"},
+		{Name: "wget-bbr", About: "from the relay (BBR)", Needs: []string{"wget"}, Command: "wget -q -O out {relay}", Many: wgetMany + "{relaylist}"},
 		{Name: "axel-bbr", About: "16 connections from the relay (BBR)", Needs: []string{"axel"}, Command: "axel -q -n 16 -o out {relay}"},
-		{Name: "aria2-bbr", About: "16 connections from the relay (BBR)", Needs: []string{"aria2c"}, Command: aria2 + "{relay}"},
+		{Name: "aria2-bbr", About: "16 connections from the relay (BBR)", Needs: []string{"aria2c"}, Command: aria2 + "{relay}", Many: ariaMany + "{relaylist}"},
 		{Name: "lftp-bbr", About: "pget, 16 connections from the relay (BBR)", Needs: []string{"lftp"}, Command: lftp},
 		{Name: "rclone-bbr", About: "16 streams from the relay (BBR)", Needs: []string{"rclone"}, Command: rclone},
-		overSSH("scp-bbr", "scp", "scp -q -S {sshw} {dest}:{path} out"),
-		overSSH("rsync-bbr", "rsync", "rsync --inplace -e {sshw} {dest}:{path} out"),
-		hysteria("hysteria2", "its own BBR, connected already", HysteriaPort),
-		hysteria("hysteria2-brutal", "told the link's true rate by hand, connected already", BrutalPort),
+		overSSH("scp-bbr", "scp", "scp -q -S {sshw} {dest}:{path} out", "scp -q -r -S {sshw} {dest}:{many} out"),
+		overSSH("rsync-bbr", "rsync", "rsync --inplace -e {sshw} {dest}:{path} out", "rsync -r --inplace -e {sshw} {dest}:{many}/ out"),
+		hysteria("hysteria2", "its own BBR, connected already", HysteriaPort, "{tunnellist}"),
+		hysteria("hysteria2-brutal", "told the link's true rate by hand, connected already", BrutalPort, "{brutallist}"),
+		{
+			Name: "ssh-true", About: "`ssh relay true`, no connection yet: what a cold start waits for", Needs: []string{"ssh", "sshd"},
+			Servers: []Server{SSHD}, Command: "{ssh} {dest} true", NoFile: true,
+		},
 		jumpget("jumpget-cold", "no ssh connection yet, nothing known of the relay", forget, ""),
 		jumpget("jumpget", "control connection alive", connect, ""),
 		jumpget("jumpget-udp", "the UDP path alone, control connection alive", connect, "--path udp "),
@@ -96,21 +124,26 @@ func All() []Peer {
 	}
 }
 
-func overSSH(name, command, line string) Peer {
-	return Peer{Name: name, About: "over ssh from the relay (BBR)", Needs: []string{command, "ssh", "sshd"}, Servers: []Server{SSHD}, Command: line}
+func overSSH(name, command, line, many string) Peer {
+	return Peer{
+		Name: name, About: "over ssh from the relay (BBR)", Needs: []string{command, "ssh", "sshd"}, Servers: []Server{SSHD},
+		Command: line, Many: many,
+	}
 }
 
-func hysteria(name, about string, port int) Peer {
+func hysteria(name, about string, port int, list string) Peer {
 	return Peer{
 		Name: name, About: about, Needs: []string{"hysteria", "curl", "openssl"}, Servers: []Server{Hysteria},
 		Before: fmt.Sprintf(tunnel, "/dev/null", port, "tiny"), Command: fmt.Sprintf(tunnel, "out", port, "{name}"),
+		Many: curlMany + list,
 	}
 }
 
 func jumpget(name, about, before, flags string) Peer {
 	return Peer{
 		Name: name, About: about, Needs: []string{"ssh", "sshd"}, Servers: []Server{SSHD, JumpGet},
-		Before: before, Command: get + flags + "{fresh}", After: remove,
+		Before: before, Command: get + flags + "-o out {fresh}", After: remove,
+		Many: get + flags + "-d out -i {freshlist}",
 	}
 }
 

@@ -11,7 +11,10 @@ import (
 
 func TestTable(t *testing.T) {
 	vars := peer.Vars{}
-	for _, name := range []string{"origin", "relay", "relaydir", "name", "fresh", "ssh", "sshw", "dest", "path", "jumpget"} {
+	for _, name := range []string{"origin", "relay", "relaydir", "name", "fresh", "ssh", "sshw", "dest", "path", "jumpget", "many", "origindir", "run"} {
+		vars[name] = "VALUE"
+	}
+	for name := range peer.Lists {
 		vars[name] = "VALUE"
 	}
 	open := regexp.MustCompile(`\{[a-z]+\}`)
@@ -21,16 +24,25 @@ func TestTable(t *testing.T) {
 			t.Errorf("an entry says too little or stands twice: %+v", p)
 		}
 		seen[p.Name] = true
-		for _, line := range []string{p.Before, p.Command, p.After} {
+		for _, line := range []string{p.Before, p.Command, p.Many, p.After} {
 			if left := open.FindString(vars.Expand(line)); left != "" {
 				t.Errorf("%s: nobody fills in %s", p.Name, left)
 			}
 		}
-		if !strings.Contains(p.Command, "out") {
+		if !p.NoFile && !strings.Contains(p.Command, "out") || p.Many != "" && !strings.Contains(p.Many, "out") {
 			t.Errorf("%s leaves no file", p.Name)
 		}
 		if slices.Contains(p.Servers, peer.JumpGet) && p.After == "" {
 			t.Errorf("%s leaves its files on the relay", p.Name)
+		}
+	}
+}
+
+func TestLists(t *testing.T) {
+	vars := peer.Vars{"origindir": "VALUE", "relaydir": "VALUE", "run": "VALUE"}
+	for name, l := range peer.Lists {
+		if text := vars.Expand(l.Before + l.After); strings.Contains(text, "{") || l.Before == "" {
+			t.Errorf("%s: nobody fills in %s", name, text)
 		}
 	}
 }

@@ -21,6 +21,7 @@ var builtin string
 type Profile struct {
 	Name  string
 	About string
+	Drawn bool          // at random, see Random
 	RTT   time.Duration // without queues
 	Down  link.Config
 	Up    link.Config

@@ -29,6 +29,16 @@ const defaultPrefix = "lab"
 
 var validPrefix = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
 
+// Claim takes a prefix ("" for the first free one) for a process that starts
+// several sandboxes under names made of it. The name is free again after release.
+func Claim(prefix string) (name string, release func(), err error) {
+	name, l, err := claim(prefix)
+	if err != nil {
+		return "", nil, err
+	}
+	return name, func() { _ = l.Close() }, nil
+}
+
 // claim takes a prefix until the listener is closed.
 func claim(prefix string) (name string, l net.Listener, err error) {
 	if prefix != "" {
@@ -185,11 +195,18 @@ func (l Lab) Init() (pid int, err error) {
 			continue // it has ended
 		}
 		parent, self := statusField(status, "PPid"), statusField(status, "NSpid")
-		if len(parent) == 1 && parent[0] == strconv.Itoa(l.PID) && len(self) > 1 && self[len(self)-1] == "1" {
+		if len(parent) == 1 && parent[0] == strconv.Itoa(l.PID) && len(self) > 1 && self[len(self)-1] == "1" && l.has(filepath.Dir(name)) {
 			return strconv.Atoi(filepath.Base(filepath.Dir(name)))
 		}
 	}
 	return 0, fmt.Errorf("the lab %s has no sandbox (yet, or any more)", l.Prefix)
+}
+
+// has tells whether the process, a folder of /proc, is in this lab: one process
+// outside may have started several.
+func (l Lab) has(process string) bool {
+	env, err := os.ReadFile(filepath.Join(process, "environ"))
+	return err == nil && slices.Contains(strings.Split(string(env), "\x00"), insideEnv+"="+l.Prefix)
 }
 
 // statusField returns the words of a field of /proc/PID/status.

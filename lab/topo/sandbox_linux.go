@@ -39,14 +39,28 @@ const grace = 5 * time.Second
 // Inside reports whether this process is in a sandbox already.
 func Inside() bool { return os.Getenv(insideEnv) != "" && os.Getpid() == 1 }
 
+// Sandbox says what to run in a sandbox of its own: this same program.
+type Sandbox struct {
+	Prefix         string // "" for the first free one
+	Args           []string
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+}
+
 // Enter runs this same program with the same arguments again as the first
 // process of a new sandbox under prefix ("" for the first free one), and returns
 // its exit code. When ctx ends the sandbox is asked to end.
 func Enter(ctx context.Context, prefix string) (code int, err error) {
+	return Sandbox{Prefix: prefix, Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}.Run(ctx)
+}
+
+// Run makes the sandbox and returns the exit code of its first process. When ctx
+// ends the sandbox is asked to end.
+func (s Sandbox) Run(ctx context.Context) (code int, err error) {
 	if err := Check(); err != nil {
 		return 1, err
 	}
-	prefix, claimed, err := claim(prefix)
+	prefix, claimed, err := claim(s.Prefix)
 	if err != nil {
 		return 1, err
 	}
@@ -57,9 +71,9 @@ func Enter(ctx context.Context, prefix string) (code int, err error) {
 		return 1, err
 	}
 	defer func() { _, _ = ours.Close(), theirs.Close() }()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", s.Args...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.Stdin, s.Stdout, s.Stderr
 	cmd.Env = append(os.Environ(), insideEnv+"="+prefix)
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }

@@ -67,7 +67,7 @@ func command() *cobra.Command {
 	}
 	root.AddCommand(
 		listCommand(), checkCommand(), shellCommand(), benchCommand(), reportCommand(), compareCommand(),
-		psCommand(), enterCommand(), stopCommand(), emulateCommand(),
+		psCommand(), enterCommand(), stopCommand(), emulateCommand(), newLaneCommand(),
 	)
 	return root
 }

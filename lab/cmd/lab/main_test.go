@@ -11,12 +11,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/jumpget/jumpget/lab/bench"
 	"github.com/jumpget/jumpget/lab/labtest"
+	"github.com/jumpget/jumpget/lab/profile"
 	"github.com/jumpget/jumpget/lab/topo"
 )
 
@@ -84,6 +86,9 @@ func TestBadInputIsOneLine(t *testing.T) {
 		{`no scenario named "x"; there are halved`, "bench --scenarios x"},
 		{"build it with `make build`", "bench --jumpget /nowhere/jumpget"},
 		{"above 0", "bench --mb 0 --jumpget " + program},
+		{"above 0", "bench --mb 30,-1 --jumpget " + program},
+		{"two choices", "bench --random 3 --links bad --jumpget " + program},
+		{"up to 100000", "bench --files 100001 --jumpget " + program},
 		{"unknown flag", "bench --fast"},
 		{"no such file", "report /nowhere.jsonl"},
 		{"no results", "report " + noResults},
@@ -123,17 +128,25 @@ func TestResultsAreAppendedAfterTheLastWholeLine(t *testing.T) {
 	}
 }
 
-func TestOnlyRunsOfTheCommitAreDone(t *testing.T) {
-	is := done([]bench.Result{
-		{Commit: "new", Link: "bad", Peer: "wget", Rep: 1}, {Commit: "old", Link: "bad", Peer: "curl", Rep: 1}, {Commit: "new", Link: "bad", Peer: "axel", Rep: 1, Missing: true},
-	}, "new")
-	for peer, want := range map[string]bool{"wget": true, "curl": false, "axel": false} {
-		if got := is(bench.Key{Link: "bad", Peer: peer}, 1); got != want {
-			t.Errorf("%s: %v", peer, got)
-		}
+func TestOnlyRunsOfTheCommitAndTheLinkAreDone(t *testing.T) {
+	have := done([]bench.Result{
+		{Commit: "new", Link: "bad", Peer: "wget", Series: &bench.Series{}}, {Commit: "old", Link: "bad", Peer: "curl"}, {Commit: "new", Link: "mild", Peer: "axel"},
+	}, "new", "bad")
+	if len(have) != 1 || have[0].Peer != "wget" || have[0].Series != nil {
+		t.Errorf("%+v", have)
 	}
-	if is(bench.Key{Link: "bad", Peer: "wget"}, 0) {
-		t.Error("another repetition counts as done")
+}
+
+func TestSizesFitTheLink(t *testing.T) {
+	found, err := profile.Find("bad", "bloated")
+	check(t, err)
+	b := benchFlags{seconds: 10}
+	if got := slices.Concat(b.sizes(found[0]), b.sizes(found[1])); !slices.Equal(got, []int64{120e6, 12e6}) {
+		t.Errorf("%d", got)
+	}
+	b = benchFlags{megabytes: []float64{.1, 30, 30}}
+	if got := b.sizes(found[0]); !slices.Equal(got, []int64{100e3, 30e6}) {
+		t.Errorf("%d", got)
 	}
 }
 
