@@ -103,14 +103,18 @@ func (a *app) network() string {
 }
 
 // withClient runs f with a client that reports no progress, and closes it.
-func (a *app) withClient(f func(*client.Client) error) error {
-	c, err := a.client(nil)
-	if err != nil {
+func (a *app) withClient(f func(*client.Client) error) error { return using(f)(a.client(nil)) }
+
+// using runs f with a client that was made, and closes it.
+func using(f func(*client.Client) error) func(*client.Client, error) error {
+	return func(c *client.Client, err error) error {
+		if err != nil {
+			return err
+		}
+		err = f(c)
+		if cerr := c.Close(); err == nil {
+			err = cerr
+		}
 		return err
 	}
-	err = f(c)
-	if cerr := c.Close(); err == nil {
-		err = cerr
-	}
-	return err
 }

@@ -84,6 +84,7 @@ func (e *examination) bad(ctx context.Context, what string, err error) {
 }
 
 func (a *app) doctor(ctx context.Context) error {
+	a.cfg.Client.NoSession = true // it looks at ssh, too
 	e := &examination{app: a}
 	if err := e.examine(ctx); err != nil {
 		return err

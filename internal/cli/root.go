@@ -47,7 +47,7 @@ func (a *app) rootCommand() *cobra.Command {
 	a.addDownload(root)
 	group(root, "Files:", a.getCommand(), a.addCommand(), a.pullCommand(), a.tryCommand())
 	group(root, "Jobs on the relay:", a.lsCommand(), a.rmCommand(), a.extendCommand(), a.linkCommand(), a.allowCommand())
-	group(root, "The relay:", a.serveCommand(), a.doctorCommand())
+	group(root, "The relay:", a.serveCommand(), a.doctorCommand(), a.sessionsCommand())
 	group(root, about, a.configCommand(), a.manCommand(), a.versionCommand())
 	root.AddCommand(a.bridgeCommand())
 	root.SetHelpCommandGroupID(about)
