@@ -91,7 +91,7 @@ type peer struct {
 	probed   uint64        // packets before this one have been repeated by this timeout,
 	probeEnd uint64        // up to the last one
 	rounds   int           // and so many times all
-	again    time.Duration // when the tail wants to be asked; 0: no need
+	tailAt   time.Duration // when the tail wants to be asked; 0: no need
 	detectAt time.Duration // when the ledger does
 	uplink   uplink
 	hungry   bool // there was nothing to send
@@ -127,7 +127,7 @@ func newPeer(s *Server, id uint64, client uint32, a *admission, d *Datagram) *pe
 	p.ctx, p.cancel = context.WithCancel(s.ctx)
 	p.led = newLedger(p.grow)
 	p.largest = int(min(a.first.open.largest, maxPacket))
-	p.load, p.may = a.holder.freight(p)
+	p.load, p.may = a.freight(p)
 	p.from = d.Path.Remote
 	p.at = place{path: d.Path, received: int64(len(d.Data))}
 	return p

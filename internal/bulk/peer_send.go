@@ -17,10 +17,11 @@ func (p *peer) send(now time.Duration) time.Duration {
 	}
 	buf := p.s.bufs.Get().(*[]byte)
 	b := burst{buf: (*buf)[:0]}
-	p.hungry, p.held, p.again = false, false, 0
+	p.hungry, p.held, p.tailAt = false, false, 0
 	probes := true
 	for p.allowed(len(b.buf), now) {
 		size, probe := p.packetSize(now, probes)
+		size = min(size, p.at.left()-len(b.buf))
 		room := b.room(size)
 		if room == nil {
 			p.flush(&b, now)
@@ -55,13 +56,16 @@ func (p *peer) send(now time.Duration) time.Duration {
 	return p.next(now, p.cc.NextSend(now))
 }
 
+// leastWorth is below what no packet of data is sent with the rest of a budget.
+const leastWorth = 300
+
 // allowed tells whether one more packet may be sent now, after so many bytes that
 // are about to be. What holds the sender back beside the controller sets held.
 func (p *peer) allowed(before int, now time.Duration) bool {
 	if p.hungry {
 		return false
 	}
-	if p.held = !p.led.room() || !p.at.affords(before+p.sizer.size); p.held || p.probes > 0 {
+	if p.held = !p.led.room() || !p.at.affords(before+leastWorth); p.held || p.probes > 0 {
 		return !p.held
 	}
 	if p.held = p.timeouts >= deadAfter; p.held {
@@ -218,16 +222,24 @@ func (p *peer) pick(now time.Duration, space int, probe bool) (choice, bool) {
 	if probe {
 		return choice{}, false
 	}
-	again := p.repeat
-	if p.probes > 0 {
-		again = p.oldest
-	}
-	for s, ok := again(now); ok; s, ok = again(now) {
+	for s, ok := p.again(now); ok; s, ok = p.again(now) {
 		if rest, ok := p.box.rest(s); ok {
 			return choice{rest, s, fromRepeat}, true
 		}
 	}
 	return choice{}, false
+}
+
+// again chooses what is sent once more although it may still arrive: for a
+// timeout, and when that has had its packets, of the tail.
+func (p *peer) again(now time.Duration) (segment, bool) {
+	if p.probes > 0 {
+		if s, ok := p.oldest(); ok || p.timeouts >= deadAfter {
+			return s, ok
+		}
+		p.probes = 0
+	}
+	return p.repeat(now)
 }
 
 // repeat chooses a repeat of the tail.
@@ -237,12 +249,12 @@ func (p *peer) repeat(now time.Duration) (segment, bool) {
 	}
 	rate := p.repeatRate()
 	if p.repeats.fill(now, rate); p.repeats.tokens < maxPacket {
-		p.again = p.repeats.due(now, rate)
+		p.tailAt = p.repeats.due(now, rate)
 		return segment{}, false
 	}
 	s, ok, again := p.tail.next(now, p.led, p.box)
 	if !ok {
-		p.again = again
+		p.tailAt = again
 	}
 	return s, ok
 }
@@ -264,7 +276,7 @@ func (p *peer) repeatRate() float64 {
 // oldest is the segment that was sent first of those still in flight, that this
 // timeout has not repeated yet. When all are, it begins anew, once: a single
 // packet at the end of a file may be lost a second time.
-func (p *peer) oldest(time.Duration) (segment, bool) {
+func (p *peer) oldest() (segment, bool) {
 	for p.rounds < probeRounds {
 		for n := max(p.probed, p.led.oldest); n < p.probeEnd; n++ {
 			p.probed = n + 1

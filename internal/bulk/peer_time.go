@@ -105,7 +105,7 @@ func (p *peer) next(now, data time.Duration) time.Duration {
 	}
 	sooner(p.checked + recheckEvery)
 	sooner(p.detectAt)
-	sooner(p.again)
+	sooner(p.tailAt)
 	sooner(p.load.due())
 	if p.held && p.box.limit > 0 {
 		sooner(p.limit.due(now, p.box.limit))

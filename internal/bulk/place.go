@@ -3,6 +3,7 @@ package bulk
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"time"
 )
@@ -21,10 +22,16 @@ type place struct {
 // before it is proven and granted.
 const budgetFactor = 3
 
-// affords tells whether n bytes may be sent.
-func (p *place) affords(n int) bool {
-	return p.free || p.sent+int64(n) <= budgetFactor*p.received
+// left is how many bytes may be sent.
+func (p *place) left() int {
+	if p.free {
+		return math.MaxInt
+	}
+	return int(max(0, budgetFactor*p.received-p.sent))
 }
+
+// affords tells whether n bytes may be sent.
+func (p *place) affords(n int) bool { return p.left() >= n }
 
 // permit looks what may be sent there.
 func (p *place) permit(load freight) {

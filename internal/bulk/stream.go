@@ -1,6 +1,7 @@
 package bulk
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -15,7 +16,8 @@ const (
 	clientWindow  = 1 << 20
 	relayBacklog  = 64 << 10 // at first
 	relayWindow   = 64 << 10
-	relayMost     = 512 << 10 // of each, if there is memory
+	backlogMost   = 1 << 20 // if there is memory
+	windowMost    = 256 << 10
 )
 
 // Stream is one end of a reliable, ordered stream of bytes over a connection of
@@ -27,7 +29,7 @@ const (
 // or ErrClosed when the relay itself goes down.
 type Stream struct {
 	poke    func()               // has the connection look again
-	reserve func(bytes int) bool // gets memory for larger buffers; nil: they don't grow
+	reserve func(bytes int) bool // gets memory for larger buffers, or gives it back; nil: they don't grow
 	memory  int                  // that was reserved
 	ended   chan struct{}        // closed when nothing will come or go any more
 	heard   chan struct{}        // closed when the other end has shown that it hears us
@@ -124,7 +126,7 @@ func (s *Stream) write(p []byte) (int, error) {
 		switch {
 		case s.closed:
 			return 0, net.ErrClosed
-		case s.err == io.EOF:
+		case errors.Is(s.err, io.EOF):
 			return 0, io.ErrClosedPipe
 		case s.err != nil:
 			return 0, s.err
@@ -144,14 +146,14 @@ func (s *Stream) write(p []byte) (int, error) {
 
 // widenBacklog makes room for n bytes, as far as there is memory.
 func (s *Stream) widenBacklog(n int) {
-	for s.reserve != nil && s.out.room() < n && s.out.most < relayMost && s.reserve(s.out.most) {
+	for s.reserve != nil && s.out.room() < n && s.out.most < backlogMost && s.reserve(s.out.most) {
 		s.memory += s.out.most
 		s.out.most *= 2
 	}
 }
 
-// Close ends the stream. At a relay, what was written goes to the client first.
-// A client's end is at once.
+// Close ends the stream. It does not wait: what was written goes to the other end
+// first if that is possible within a few seconds, and Done is closed after that.
 func (s *Stream) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -250,7 +252,7 @@ func (s *Stream) receive(f *streamFrame) bool {
 	if s.closed {
 		s.in.drop()
 	}
-	for s.reserve != nil && s.in.crowded() && s.in.window < relayMost && s.reserve(s.in.window) {
+	for s.reserve != nil && s.in.crowded() && s.in.window < windowMost && s.reserve(s.in.window) {
 		s.memory += s.in.window
 		s.in.window *= 2
 	}
@@ -270,7 +272,20 @@ func (s *Stream) acknowledged(to int64) (left, closed, risen bool) {
 		s.out.free(to)
 		s.change.Broadcast()
 	}
+	if s.reserve != nil && len(s.out.buf) == 0 && s.out.most > relayBacklog {
+		s.reserve(relayBacklog - s.out.most)
+		s.memory -= s.out.most - relayBacklog
+		s.out.most = relayBacklog
+	}
 	return s.out.base < s.out.end(), s.closed, s.in.risen()
+}
+
+// backlog is how many bytes were written, and whether more would be if there
+// were room.
+func (s *Stream) backlog() (written int64, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.end(), s.out.room() == 0
 }
 
 // written is how many bytes were.

@@ -1,6 +1,7 @@
 package bulk
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -24,16 +25,21 @@ const (
 	gatherMost = 50 * time.Millisecond // if nothing is written
 )
 
+// lingerTime is how long a closed stream is open to what was written before.
+const lingerTime = 2 * time.Second
+
 // streamHello is how many bytes of a stream its first packet takes: what OPEN,
 // STREAM-ACK and STREAM's own head leave.
 const streamHello = basePacket - helloCost - 24
 
 // streamCaller is a client's end of a stream's connection.
+
 type streamCaller struct {
 	caller
 	stream *Stream
 	up     upstream
-	begun  int64 // bytes in the first packet
+	begun  int64         // bytes in the first packet
+	linger time.Duration // how long what was written before Close may take; 0: it is open
 	heard  streamAck
 }
 
@@ -57,12 +63,15 @@ func DialStream(ctx context.Context, pc PacketConn, remote netip.AddrPort, cfg S
 
 // wake has the loop see what the stream's user has done.
 func (c *streamCaller) wake() {
-	if c.stream.isClosed() {
-		c.fail(ErrClosed)
-		return
-	}
+	closed := c.stream.isClosed()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	switch {
+	case closed && !c.link.established():
+		c.failLocked(ErrClosed)
+	case closed && c.linger == 0:
+		c.linger = c.now() + lingerTime
+	}
 	c.rouse()
 }
 
@@ -144,6 +153,10 @@ func (c *streamCaller) say(b []byte, _ time.Duration) []byte {
 
 // send sends what was written and has not come, and tells a limit that has risen.
 func (c *streamCaller) send(now time.Duration) time.Duration {
+	if c.linger > 0 && (now >= c.linger || !c.owed()) {
+		c.failLocked(ErrClosed)
+		return 0
+	}
 	_, _, risen := c.stream.acknowledged(0)
 	c.up.missing = float64(c.lost()+4) / float64(c.stats.Packets+20)
 	for {
@@ -151,6 +164,9 @@ func (c *streamCaller) send(now time.Duration) time.Duration {
 		if sp.Len() == 0 {
 			if risen {
 				c.caller.say(now, nil)
+			}
+			if c.linger > 0 {
+				return min(c.linger, cmp.Or(again, c.linger))
 			}
 			return again
 		}

@@ -12,9 +12,6 @@ type streamFrame struct {
 	data []byte // points into the packet
 }
 
-// streamLen is the length of the field that tells how many bytes there are.
-const streamLen = 2
-
 // streamHead appends what comes before the bytes.
 func streamHead(b []byte, off int64, n int) []byte {
 	b = binary.AppendUvarint(append(b, frameStream), uint64(off))
@@ -33,7 +30,7 @@ func (s *streamFrame) parse(c *cursor) {
 func (s *streamFrame) end() int64 { return s.off + int64(len(s.data)) }
 
 // mostRuns is how many pieces beyond a gap a streamAck tells.
-const mostRuns = 16
+const mostRuns = 32
 
 // streamAck is what has come of a stream, and what may come.
 type streamAck struct {

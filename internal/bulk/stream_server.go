@@ -126,7 +126,7 @@ func (s *streamFreight) look(now time.Duration) {
 // been lost.
 func (s *streamFreight) ask(now time.Duration) {
 	p := s.p
-	switch written := s.stream.written(); {
+	switch written, _ := s.stream.backlog(); {
 	case written <= s.limit || s.out.next < s.limit || p.led.flying > 0 || len(p.box.lost) > 0:
 		s.hold = 0
 	case s.hold == 0:
@@ -151,7 +151,9 @@ func (s *streamFreight) due() time.Duration {
 
 func (s *streamFreight) ready() bool {
 	s.out.off = s.out.acked.From(s.out.off)
-	s.out.n = max(s.out.next, min(s.stream.written(), s.limit)) - s.out.off
+	written, more := s.stream.backlog()
+	s.out.n = max(s.out.next, min(written, s.limit)) - s.out.off
+	s.p.box.last = !more
 	return true
 }
 

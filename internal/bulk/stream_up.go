@@ -15,6 +15,7 @@ const (
 	upMost    = 96 << 10
 	upBurst   = 4 // packets at once
 	upCopies  = 4
+	upRound   = 4                     // round trips, to judge losses by
 	upTimeout = 50 * time.Millisecond // at least
 	upBackoff = 5                     // doublings
 	upForget  = 10 * time.Second      // the least round trip
@@ -192,7 +193,7 @@ func (u *upstream) acknowledge(a *streamAck, now time.Duration) {
 	}
 	u.timeouts = 0
 	u.came += int(news)
-	u.lose(u.land(now), now)
+	u.lose(u.land(now))
 	u.turn(now)
 }
 
@@ -225,7 +226,7 @@ func (u *upstream) land(now time.Duration) (newest time.Duration) {
 }
 
 // lose gives up what was sent well before something that has come.
-func (u *upstream) lose(newest, now time.Duration) {
+func (u *upstream) lose(newest time.Duration) {
 	reo := max(leastReo, u.rtt/8)
 	kept := u.flights[:0]
 	for _, f := range u.flights {
@@ -263,10 +264,10 @@ func (u *upstream) shrink(now time.Duration, quarters int) {
 	u.window = max(upLeast, u.window/4*quarters)
 }
 
-// turn looks once a round trip at how much was lost. Half of it is more than a
-// path loses that is worth its name: there is a policer.
+// turn looks every few round trips at how much was lost. Half of it is more than
+// a path loses that is worth its name: there is a policer.
 func (u *upstream) turn(now time.Duration) {
-	if now-u.round < u.rtt {
+	if now-u.round < upRound*u.rtt {
 		return
 	}
 	if u.lost > u.came {
