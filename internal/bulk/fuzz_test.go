@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"net/netip"
 	"testing"
+
+	"github.com/jumpget/jumpget/internal/span"
 )
 
 func FuzzFromClient(f *testing.F) {
@@ -20,6 +22,8 @@ func FuzzFromClient(f *testing.F) {
 	f.Add(r.appendAck(appendToken(nil, framePing, 9), 1000, 5000, 1000))
 	f.Add(r.appendAck(nil, 1000, -1, 200))
 	f.Add(append(appendToken(nil, frameResponse, 9), frameBye, 0, framePad, 0, 0))
+	heard := streamAck{next: 5, limit: 1000, runs: []span.Span{{Start: 7, End: 9}, {Start: 300, End: 400}}}
+	f.Add(append(streamHead(heard.append(nil), 1000, 3), 1, 2, 3, framePad))
 	f.Fuzz(func(t *testing.T, plain []byte) {
 		var p fromClient
 		if p.parse(plain) != nil {
@@ -34,7 +38,31 @@ func FuzzFromClient(f *testing.F) {
 		if p.has.has(frameAck) {
 			checkParsedAck(t, &p.ack)
 		}
+		checkStream(t, p.has, &p.stream, &p.heard)
 	})
+}
+
+func checkStream(t *testing.T, has set, s *streamFrame, a *streamAck) {
+	if has.has(frameStream) && (len(s.data) == 0 || s.off < 0 || s.end() > maxOffset) {
+		t.Errorf("%d bytes at %d", len(s.data), s.off)
+	}
+	if !has.has(frameStreamAck) {
+		return
+	}
+	at := a.next
+	for _, r := range a.runs {
+		if r.Start <= at || r.Len() == 0 {
+			t.Errorf("runs %v beyond %d", a.runs, a.next)
+		}
+		at = r.End
+	}
+	if len(a.runs) > mostRuns || a.next < 0 || at > a.limit || a.limit > maxOffset {
+		t.Errorf("%+v", a)
+	}
+	var again fromRelay
+	if err := again.parse(a.append(nil)); err != nil || !bytes.Equal(again.heard.append(nil), a.append(nil)) {
+		t.Errorf("%+v is read again as %+v, %v", a, again.heard, err)
+	}
 }
 
 func checkWant(t *testing.T, w *wantFrame) {
@@ -84,6 +112,8 @@ func FuzzFromRelay(f *testing.F) {
 	e := errorFrame{code: CodeAddress, addr: netip.MustParseAddr("192.0.2.1")}
 	f.Add(e.append(append(appendToken(nil, framePong, 9), 1)))
 	f.Add(appendToken(nil, frameChallenge, 9))
+	heard := streamAck{next: 5, limit: 1000}
+	f.Add(append(streamHead(heard.append(nil), 1<<40, 2), 1, 2))
 	f.Fuzz(func(t *testing.T, plain []byte) {
 		var p fromRelay
 		if p.parse(plain) != nil {
@@ -95,6 +125,7 @@ func FuzzFromRelay(f *testing.F) {
 		if p.has.has(frameMeta) && (p.meta.size < -1 || len(p.meta.object) == 0 || len(p.meta.object) > maxObjectID) {
 			t.Errorf("%+v", p.meta)
 		}
+		checkStream(t, p.has, &p.stream, &p.heard)
 	})
 }
 

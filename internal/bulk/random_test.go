@@ -1,6 +1,10 @@
 package bulk
 
 import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,18 +18,7 @@ import (
 // with what the link carries. Run it longer with -rapid.checks.
 func TestRandomLinks(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
-		draw := func(what string, low, high float64) float64 { return rapid.Float64Range(low, high).Draw(r, what) }
-		ms := func(x float64) time.Duration { return time.Duration(x * float64(time.Millisecond)) }
-		l := lane{
-			rate: draw("Mbps", 2, 200) * 1e6 / 8, delay: ms(draw("delay", 0, 150)),
-			loss: draw("loss", 0, 0.3), dup: draw("dup", 0, 0.1), corrupt: draw("corrupt", 0, 0.02),
-			late: draw("late", 0, 0.05), lateBy: ms(draw("late by", 0, 30)), jitter: ms(draw("jitter", 0, 20)),
-			mtu: rapid.SampledFrom([]int{0, 0, 1472, 1400, 1250, 1200}).Draw(r, "mtu"),
-		}
-		l.queue = int(max(l.rate*2*l.delay.Seconds()*draw("queue", 0.1, 4), 20e3))
-		up := l
-		up.rate /= draw("thinner", 1, 40)
-		up.loss = draw("uplink loss", 0, 0.5)
+		l, up := drawLink(r)
 		size := rapid.Int64Range(0, 1<<20).Draw(r, "size")
 		piece := rapid.Int64Range(20e3, 400e3).Draw(r, "piece")
 		step := rapid.Int64Range(20e3, 1<<20).Draw(r, "origin's step")
@@ -48,6 +41,57 @@ func TestRandomLinks(t *testing.T) {
 				w.body.set(func() { w.body.have, w.body.known = size, true })
 			}()
 			if failed = w.pieces(size, piece); w.mistake.Swap(false) {
+				failed = "the relay had forgotten bytes"
+			}
+		})
+		if failed != "" {
+			r.Fatal(failed)
+		}
+	})
+}
+
+// drawLink returns both directions of some link.
+func drawLink(r *rapid.T) (down, up lane) {
+	draw := func(what string, low, high float64) float64 { return rapid.Float64Range(low, high).Draw(r, what) }
+	ms := func(x float64) time.Duration { return time.Duration(x * float64(time.Millisecond)) }
+	l := lane{
+		rate: draw("Mbps", 2, 200) * 1e6 / 8, delay: ms(draw("delay", 0, 150)),
+		loss: draw("loss", 0, 0.3), dup: draw("dup", 0, 0.1), corrupt: draw("corrupt", 0, 0.02),
+		late: draw("late", 0, 0.05), lateBy: ms(draw("late by", 0, 30)), jitter: ms(draw("jitter", 0, 20)),
+		mtu: rapid.SampledFrom([]int{0, 0, 1472, 1400, 1250, 1200}).Draw(r, "mtu"),
+	}
+	l.queue = int(max(l.rate*2*l.delay.Seconds()*draw("queue", 0.1, 4), 20e3))
+	up = l
+	up.rate /= draw("thinner", 1, 40)
+	up.loss = draw("uplink loss", 0, 0.5)
+	return l, up
+}
+
+// Over whatever link, a stream's answers are those that were asked for, in a time
+// that has to do with what the link carries.
+func TestRandomStreams(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		down, up := drawLink(r)
+		sizes := rapid.SliceOfN(rapid.IntRange(1, 100e3), 1, 6).Draw(r, "sizes")
+		seed := rapid.Uint64().Draw(r, "seed")
+		var failed string
+		synctest.Test(t, func(t *testing.T) {
+			w, x := newStreamWorld(t, echo, ServerConfig{})
+			defer w.stop()
+			w.net.down, w.net.up = down, up
+			w.net.rng = rand.New(rand.NewPCG(seed, 1))
+			s := w.stream(x)
+			defer hangUp(s)
+			for _, n := range sizes {
+				_ = s.SetDeadline(time.Now().Add(15*time.Second + 40*down.delay + time.Duration(10*float64(n)/up.rate/(1-up.loss)*float64(time.Second))))
+				go func() { _, _ = s.Write(bytesOf(n)) }()
+				got := make([]byte, n)
+				if _, err := io.ReadFull(s, got); err != nil || !bytes.Equal(got, bytesOf(n)) {
+					failed = fmt.Sprintf("an answer of %d bytes: %v", n, err)
+					return
+				}
+			}
+			if w.mistake.Swap(false) {
 				failed = "the relay had forgotten bytes"
 			}
 		})

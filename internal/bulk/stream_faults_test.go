@@ -316,6 +316,7 @@ func TestStreamReplayedFirstPacket(t *testing.T) {
 		}
 		hangUp(s)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		bytes, sent := rec.to[relayAddr], rec.sent
 		replay := func() (came int) {
 			for _, d := range sent {
@@ -371,6 +372,7 @@ func TestStreamBudget(t *testing.T) {
 		for i := range 3 {
 			w.net.arrive(relayAddr, Datagram{Data: c.link.hello, Path: Path{Remote: strangerAddr}})
 			time.Sleep(time.Second)
+			synctest.Wait()
 			if most := (i + 1) * budgetFactor * basePacket; to > most || to < most-leastWorth-basePacket {
 				t.Errorf("%d copies draw %d bytes", i+1, to)
 			}
