@@ -69,6 +69,15 @@ func (a *advance) door() (job.Endpoint, bool) {
 	return a.session.Endpoint("https")
 }
 
+// over tells whether a token has ended with the session that it was made in.
+func (a *advance) over(d *download, token string) bool {
+	if a == nil || token != a.token {
+		return false
+	}
+	s, _ := d.c.sessions.opener.Session()
+	return s.ID != a.session.ID
+}
+
 // firstRanges is what is asked for while nothing is known but what an earlier run
 // left: as much as a worker whose rate is not known is given.
 func (d *download) firstRanges() []span.Span {

@@ -54,8 +54,9 @@ func udpEndpoint(t job.Ticket) (job.Endpoint, bool) {
 // run connects, works, and connects again, until ctx ends.
 func (p *udpPath) run(ctx context.Context) {
 	if a := p.d.advance; a != nil {
-		if err := p.ahead(ctx, a); err != nil && ctx.Err() == nil {
-			p.d.c.cfg.Log.Debug("what was asked for ahead over UDP did not come", "error", err)
+		err := p.ahead(ctx, a)
+		if t, has, _ := p.d.ticket.get(); err != nil && ctx.Err() == nil && has && t.Token == a.token {
+			p.failed(ctx, t, err)
 		}
 	}
 	pause := newBackoff()
@@ -107,6 +108,9 @@ func (p *udpPath) failed(ctx context.Context, t job.Ticket, err error) bool {
 		case bulk.CodeGone:
 			return d.access.renew(ctx, t.Token) != nil
 		}
+	}
+	if d.advance.over(d, t.Token) { // a token that is no more is met with silence
+		return d.access.renew(ctx, t.Token) != nil
 	}
 	return true
 }

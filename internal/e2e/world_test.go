@@ -48,6 +48,7 @@ type world struct {
 	local, public, ssh int // ports
 	command            string
 	user               string
+	serve              []string // more flags of the relay
 
 	mu    sync.Mutex
 	relay *process
@@ -93,7 +94,7 @@ func (w *world) startRelay() {
 	if w.sshd == nil {
 		args = append(args, "--ssh-listen", "127.0.0.1:"+strconv.Itoa(w.ssh), "--authorized-keys", w.file("authorized_keys"))
 	}
-	p := w.program(args...)
+	p := w.program(append(args, w.serve...)...)
 	p.run(w.t)
 	w.mu.Lock()
 	w.relay = p
