@@ -102,6 +102,8 @@ func (b *bodyFreight) waiting() bool {
 	return waiting && len(b.p.box.lost) == 0 && b.p.box.nextNew() == nil || !b.hasBody()
 }
 
+func (b *bodyFreight) repairs() bool { return true }
+
 func (b *bodyFreight) frame(pkt []byte, off int64, _ int) []byte {
 	return binary.AppendUvarint(append(pkt, frameData), uint64(off))
 }

@@ -221,6 +221,7 @@ func (c *caller) receive(d *Datagram) {
 		return
 	}
 	plain, number, ok := l.in.open(d.Data, a.head, a.low)
+	l.frames.number = number
 	if !ok || l.frames.parse(plain) != nil || !c.cargo.take(&l.frames) {
 		return // what is acknowledged does not come again
 	}

@@ -93,6 +93,7 @@ type Conn struct {
 	size    int64 // negative: not known
 	meta    bool  // object and size were told
 	meter   rateMeter
+	mended  restorer
 }
 
 // Dial opens a connection over pc, which it owns from then on, to a relay's UDP

@@ -45,13 +45,16 @@ func (c *Conn) take(f *fromRelay) bool {
 	if f.has.has(frameMeta) {
 		c.takeMeta(&f.meta)
 	}
-	if f.has.has(frameData) {
+	if f.has.has(frameData) || f.has.has(frameRepair) {
 		if !c.meta || c.writing.waiting() > bufferMost {
 			return false
 		}
 		c.link.waiting, c.link.unknown = false, false
+	}
+	if f.has.has(frameData) {
 		c.data(f.off, f.data)
 	}
+	c.takeRepair(f)
 	if f.has.has(frameTaken) && f.taken <= c.wants.seq {
 		c.wants.taken = max(c.wants.taken, f.taken)
 	}

@@ -24,6 +24,7 @@ const (
 	framePong      = 0x14
 	frameChallenge = 0x15
 	frameError     = 0x16
+	frameRepair    = 0x1e
 )
 
 const (
@@ -261,7 +262,7 @@ func (s set) has(frame byte) bool { return s&(1<<frame) != 0 }
 
 // add notes a frame; no packet has two of a kind.
 func (s *set) add(frame byte) (ok bool) {
-	if frame > frameError || s.has(frame) {
+	if frame > frameRepair || s.has(frame) {
 		return false
 	}
 	*s |= 1 << frame
@@ -331,6 +332,7 @@ func (c *cursor) pad() {
 
 // fromRelay is what an ANSWER or DATA packet says.
 type fromRelay struct {
+	number    uint64 // of the packet
 	has       set
 	off       int64
 	data      []byte // points into the packet
@@ -341,6 +343,7 @@ type fromRelay struct {
 	waiting   bool
 	challenge uint64
 	err       errorFrame
+	repair    repairFrame
 	stream    streamFrame
 	heard     streamAck
 }
@@ -371,6 +374,8 @@ func (f *fromRelay) parse(plain []byte) error {
 			f.challenge = c.u64()
 		case frameError:
 			f.err.parse(&c)
+		case frameRepair:
+			f.repair.parse(&c)
 		case frameStream:
 			f.stream.parse(&c)
 		case frameStreamAck:

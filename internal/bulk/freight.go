@@ -42,6 +42,9 @@ type freight interface {
 	// after a failure.
 	fetch(s segment, from source, into []byte) int
 
+	// repairs tells whether a client can make use of REPAIRs.
+	repairs() bool
+
 	// frame appends what comes before n bytes at off. Its length depends on off
 	// alone.
 	frame(b []byte, off int64, n int) []byte

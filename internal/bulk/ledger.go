@@ -32,7 +32,11 @@ type record struct {
 	size   int32 // UDP payload
 	fate   fate
 	ctl    control
+	repair bool // it is a REPAIR; n is 0
 }
+
+// paced tells whether the controller knows the packet.
+func (r *record) paced() bool { return r.n > 0 || r.repair }
 
 func (r *record) end() int64 { return r.off + int64(r.n) }
 
@@ -59,6 +63,10 @@ type ledger struct {
 	lost []uint64 // data packets given up since the last take
 
 	arrived, missed float64 // data packets of late, for missing
+	runs            float64 // that the missed ones were in
+	lastLost        uint64
+
+	coded *repairs // nil: none
 }
 
 const (
@@ -105,7 +113,7 @@ func (l *ledger) add(r record) {
 	r.number, r.fate = l.next, flying
 	*l.slot(l.next) = r
 	l.next++
-	if r.n > 0 {
+	if r.paced() {
 		l.flying++
 	}
 }
@@ -117,13 +125,13 @@ func (l *ledger) ack(n uint64) *record {
 	if r == nil || r.fate == acked {
 		return nil
 	}
-	if r.fate == flying && r.n > 0 {
+	if r.fate == flying && r.paced() {
 		l.flying--
 	}
-	if r.n > 0 {
+	if r.paced() {
 		l.count(true)
 	}
-	if r.fate == lost {
+	if r.fate == lost && !l.coded.covers(r) {
 		l.missed = max(0, l.missed-1)
 		l.late = max(l.late, (l.newestSent-r.sent)*5/4)
 	}
@@ -187,8 +195,12 @@ func (l *ledger) expire(t time.Duration, f func(*record)) {
 
 func (l *ledger) lose(r *record, f func(*record)) {
 	r.fate = lost
-	if r.n > 0 {
+	if r.paced() {
 		l.count(false)
+		if r.number != l.lastLost+1 {
+			l.runs++
+		}
+		l.lastLost = r.number
 		l.flying--
 		l.lost = append(l.lost, r.number)
 	}
@@ -199,7 +211,7 @@ func (l *ledger) lose(r *record, f func(*record)) {
 func (l *ledger) count(arrived bool) {
 	const memory = 4000
 	if l.arrived+l.missed > memory {
-		l.arrived, l.missed = l.arrived/2, l.missed/2
+		l.arrived, l.missed, l.runs = l.arrived/2, l.missed/2, l.runs/2
 	}
 	if arrived {
 		l.arrived++
@@ -211,6 +223,10 @@ func (l *ledger) count(arrived bool) {
 // missing is the share of packets that gets lost, for whatever reason; a fifth
 // while nothing is known.
 func (l *ledger) missing() float64 { return (l.missed + 4) / (l.arrived + l.missed + 20) }
+
+// clumping is how much larger the variance of the number of losses is than
+// that of independent ones: twice their mean run less one.
+func (l *ledger) clumping() float64 { return max(1, 2*(l.missed+1)/(l.runs+1)-1) }
 
 // takeLost returns the numbers of the data packets given up since the last call.
 func (l *ledger) takeLost() []uint64 {

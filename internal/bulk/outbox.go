@@ -194,6 +194,14 @@ func (o *outbox) sent() (all, waiting bool) {
 	return all, waiting
 }
 
+// unsent is how many bytes were never sent, as far as the size is known.
+func (o *outbox) unsent() (n int64) {
+	for _, w := range o.ranges {
+		n += max(0, o.end(w)-w.next)
+	}
+	return n
+}
+
 // rescue finds bytes that were sent, are not acknowledged and are nowhere else,
 // when nothing is in flight any more. There should be none: it is here so that
 // a mistake in the books above costs time and not the transfer.

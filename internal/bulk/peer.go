@@ -71,6 +71,8 @@ type peer struct {
 	led     *ledger
 	box     *outbox
 	tail    tail
+	sums    *repairs // nil: none
+	uncoded bool     // there is to be none
 	sizer   *sizer
 	cc      *congestion.Controller
 	tracer  Tracer // nil: none

@@ -147,7 +147,7 @@ func (p *peer) ack(a *ackFrame, came, now time.Duration) {
 	for _, run := range a.received {
 		for n := run.high; ; n-- {
 			if rec := p.led.ack(n); rec != nil {
-				news, data = true, data || rec.n > 0
+				news, data = true, data || rec.paced()
 				for timed < len(a.samples) && a.samples[timed].number > n {
 					timed++
 				}
@@ -189,7 +189,7 @@ func (p *peer) acked(rec *record, s congestion.Sample) {
 	if p.sizer.acked(int(rec.size), rec.number) {
 		p.cc.SetMaxPacket(p.sizer.size + wireOverhead)
 	}
-	if rec.n > 0 && rec.number >= p.ccFrom {
+	if rec.paced() && rec.number >= p.ccFrom {
 		p.samples = append(p.samples, s)
 	}
 }

@@ -89,6 +89,9 @@ func (p *peer) packetSize(now time.Duration, probes bool) (size int, probe bool)
 			return n, true
 		}
 	}
+	if p.ending() {
+		return p.sizer.size - endSpare, false
+	}
 	return p.sizer.size, false
 }
 
@@ -124,8 +127,12 @@ func (p *peer) data(b *burst, room []byte, size int, probe bool, now time.Durati
 	}
 	space := size - len(pkt) - tagLen - 1 // for offset and data
 	ch, ok := p.pick(now, space, probe)
-	if !ok {
+	switch {
+	case !ok:
 		return undo()
+	case ch.from == fromCode:
+		undo()
+		return p.addRepair(b, room, now)
 	}
 	s := ch.segment
 	s.n = min(s.n, int32(size-tagLen-len(p.load.frame(pkt, s.off, 0))))
@@ -159,8 +166,14 @@ func (p *peer) record(s segment, size int, which control, probe bool, now time.D
 		p.small--
 	}
 	p.limit.tokens -= float64(s.n)
-	p.cc.OnSent(now, p.led.next, size+wireOverhead)
-	p.led.add(record{rng: s.rng, off: s.off, sent: now, n: s.n, size: int32(size), ctl: which})
+	p.enter(record{rng: s.rng, off: s.off, n: s.n, size: int32(size), ctl: which}, now)
+}
+
+// enter tells the controller and the ledger of a packet.
+func (p *peer) enter(r record, now time.Duration) {
+	p.cc.OnSent(now, p.led.next, int(r.size)+wireOverhead)
+	r.sent = now
+	p.led.add(r)
 }
 
 // flush sends a burst.
@@ -189,6 +202,7 @@ const (
 	fromLost source = iota
 	fromNew
 	fromRepeat
+	fromCode
 )
 
 // choice is what to send next. Of what is sent anew only the part counts from
@@ -222,6 +236,9 @@ func (p *peer) pick(now time.Duration, space int, probe bool) (choice, bool) {
 	if probe {
 		return choice{}, false
 	}
+	if p.probes == 0 && p.repair(now) {
+		return choice{from: fromCode}, true
+	}
 	for s, ok := p.again(now); ok; s, ok = p.again(now) {
 		if rest, ok := p.box.rest(s); ok {
 			return choice{rest, s, fromRepeat}, true
@@ -242,19 +259,37 @@ func (p *peer) again(now time.Duration) (segment, bool) {
 	return p.repeat(now)
 }
 
-// repeat chooses a repeat of the tail.
-func (p *peer) repeat(now time.Duration) (segment, bool) {
-	if all, _ := p.box.sent(); !all || !p.box.last || p.led.flying == 0 {
-		return segment{}, false
-	}
+// ended tells whether all has been sent and not all is acknowledged.
+func (p *peer) ended() bool {
+	all, _ := p.box.sent()
+	return all && p.box.last && p.led.flying > 0
+}
+
+// idle tells whether the path has room for what may be in vain.
+func (p *peer) idle(now time.Duration) bool {
 	rate := p.repeatRate()
 	if p.repeats.fill(now, rate); p.repeats.tokens < maxPacket {
-		p.tailAt = p.repeats.due(now, rate)
+		p.lookAgain(p.repeats.due(now, rate))
+		return false
+	}
+	return true
+}
+
+// lookAgain has the tail be asked at a time.
+func (p *peer) lookAgain(at time.Duration) {
+	if at > 0 && (p.tailAt == 0 || at < p.tailAt) {
+		p.tailAt = at
+	}
+}
+
+// repeat chooses a repeat of the tail.
+func (p *peer) repeat(now time.Duration) (segment, bool) {
+	if !p.ended() || !p.idle(now) {
 		return segment{}, false
 	}
 	s, ok, again := p.tail.next(now, p.led, p.box)
 	if !ok {
-		p.tailAt = again
+		p.lookAgain(again)
 	}
 	return s, ok
 }
@@ -303,6 +338,7 @@ func (p *peer) commit(s segment, ch *choice) {
 		if w := p.box.find(s.rng); w != nil {
 			w.next = s.end()
 		}
+		p.uncode(false)
 	case fromRepeat:
 		p.repeats.tokens -= float64(s.n)
 		switch {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	model "github.com/jumpget/jumpget/lab/link"
 )
 
 // lane is one direction of a link in virtual time.
@@ -22,11 +24,14 @@ type lane struct {
 	jitter  time.Duration
 	mtu     int // larger UDP payloads vanish; 0: none does
 	dead    bool
+	link    *model.Link // does all but dead itself; nil: the fields above
 
 	free    time.Time // when the last byte leaves the queue
 	passed  int
 	dropped int
-	bytes   int
+
+	overflow int // of them where link has no room
+	bytes    int
 }
 
 // network joins sockets in virtual time.
@@ -38,6 +43,7 @@ type network struct {
 	down  lane
 	nat   map[netip.AddrPort]netip.AddrPort // the client's address as others see it
 	tap   func(from, to netip.AddrPort, p []byte)
+	start time.Time
 }
 
 func newNetwork(seed uint64) *network {
@@ -45,6 +51,7 @@ func newNetwork(seed uint64) *network {
 		rng:   rand.New(rand.NewPCG(seed, 1)),
 		conns: map[netip.AddrPort]*simConn{},
 		nat:   map[netip.AddrPort]netip.AddrPort{},
+		start: time.Now(),
 	}
 }
 
@@ -95,6 +102,10 @@ func (n *network) carry(l *lane, from, to netip.AddrPort, p []byte) {
 	}
 	now := time.Now()
 	size := len(p) + wireOverhead
+	if l.link != nil {
+		n.carryOver(l, now, from, to, p)
+		return
+	}
 	if l.free.Before(now) {
 		l.free = now
 	}
@@ -129,6 +140,23 @@ func (n *network) carry(l *lane, from, to netip.AddrPort, p []byte) {
 		l.bytes += size
 		time.AfterFunc(wait, func() { n.arrive(to, d) })
 	}
+}
+
+// carryOver has the lab's model of a link decide; packets stay in order.
+func (n *network) carryOver(l *lane, now time.Time, from, to netip.AddrPort, p []byte) {
+	size := len(p) + wireOverhead
+	fate := l.link.Send(now.Sub(n.start), size, true)
+	if fate.Verdict != model.Delivered {
+		l.dropped++
+		if fate.Verdict != model.DropLoss {
+			l.overflow++
+		}
+		return
+	}
+	l.passed++
+	l.bytes += size
+	d := Datagram{Data: append([]byte(nil), p...), Path: Path{Remote: from}}
+	time.AfterFunc(n.start.Add(fate.At).Sub(now), func() { n.arrive(to, d) })
 }
 
 func (n *network) arrive(to netip.AddrPort, d Datagram) {

@@ -163,6 +163,8 @@ func (s *streamFreight) fetch(g segment, _ source, into []byte) int {
 	return s.stream.again(into, g.off)
 }
 
+func (s *streamFreight) repairs() bool { return false }
+
 func (s *streamFreight) frame(b []byte, off int64, n int) []byte { return streamHead(b, off, n) }
 
 // head appends STREAM-ACK. The client must learn of its first bytes' arrival

@@ -14,7 +14,11 @@ type repeated struct {
 	sent    time.Duration // the newest copy
 	number  uint64
 	overdue bool // later packets than the newest copy are acknowledged
+	covered bool // a code makes up for its loss
 }
+
+// due tells whether a further copy may go out, if not now then later.
+func (a *repeated) due(most int) bool { return a.copies < most && (a.overdue || !a.covered) }
 
 // tail chooses repeats while there is nothing else to send (section 4).
 type tail struct {
@@ -51,7 +55,7 @@ func (t *tail) next(now time.Duration, l *ledger, o *outbox) (s segment, ok bool
 		for t.fresh && t.at < len(t.queue) {
 			r := t.queue[t.at]
 			t.at++
-			if r.copies < t.most && now-r.sent >= gap {
+			if r.due(t.most) && now-r.sent >= gap {
 				return r.segment, true, 0
 			}
 		}
@@ -67,7 +71,7 @@ func (t *tail) next(now time.Duration, l *ledger, o *outbox) (s segment, ok bool
 
 // due tells whether some segment may be repeated at once.
 func (t *tail) due(now, gap time.Duration) bool {
-	return slices.ContainsFunc(t.queue, func(r repeated) bool { return r.copies < t.most && now-r.sent >= gap })
+	return slices.ContainsFunc(t.queue, func(r repeated) bool { return r.due(t.most) && now-r.sent >= gap })
 }
 
 // order puts first what is probably lost, in the order of the file; then what
@@ -106,11 +110,12 @@ func (t *tail) build(l *ledger, o *outbox) bool {
 		q := &t.queue[i]
 		q.copies++
 		q.sent, q.number = r.sent, r.number
+		q.covered = q.covered || l.coded.covers(r)
 		q.overdue = l.any && r.number+overdueBy < l.newest && r.sent < l.newestSent
 	}
 	p := min(max(l.missing(), 0.01), 0.6)
 	t.most = max(2, int(math.Ceil(math.Log(float64(len(t.queue))/goal)/-math.Log(p))))
 	slices.SortFunc(t.queue, func(a, b repeated) int { return a.order(&b) })
 	t.fresh = true
-	return slices.ContainsFunc(t.queue, func(r repeated) bool { return r.copies < t.most })
+	return slices.ContainsFunc(t.queue, func(r repeated) bool { return r.due(t.most) })
 }
