@@ -50,7 +50,7 @@ func TestSumsRestoreWhatIsLost(t *testing.T) {
 			}
 		}
 		relay := repairs{first: first, end: first + uint64(count), length: length, symbols: symbolsOf(sent, length)}
-		relay.plan(float64(count), &ledger{missed: loss * 1000, arrived: (1 - loss) * 1000, runs: loss * 1000})
+		relay.plan(float64(count), 0, &ledger{missed: loss * 1000, arrived: (1 - loss) * 1000, runs: loss * 1000})
 		var client restorer
 		lost := map[uint64]bool{}
 		restorable := 0

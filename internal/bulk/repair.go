@@ -80,12 +80,12 @@ func (p *peer) encode(now time.Duration) *repairs {
 	}
 	p.memory += int64(size)
 	r.symbols = make([]byte, size)
-	flying, ok := p.symbols(r)
+	flying, gone, ok := p.symbols(r)
 	if !ok {
 		p.giveBack(r)
 		return nil
 	}
-	r.plan(float64(flying), l)
+	r.plan(float64(flying), float64(gone), l)
 	return r
 }
 
@@ -96,18 +96,23 @@ func (p *peer) giveBack(r *repairs) {
 	p.s.memory.Add(n)
 }
 
-// symbols writes all symbols, and counts the packets in flight.
-func (p *peer) symbols(r *repairs) (inFlight int, ok bool) {
+// symbols writes all symbols, and counts the packets that nothing is known of
+// yet and those which a client probably misses.
+func (p *peer) symbols(r *repairs) (inFlight, gone int, ok bool) {
 	for i := range int(r.end - r.first) {
 		rec := p.led.get(r.first + uint64(i))
 		if rec == nil || !p.symbol(r.symbols[i*r.length:][:r.length], rec) {
-			return 0, false
+			return 0, 0, false
 		}
-		if rec.fate == flying && rec.n > 0 {
+		switch {
+		case rec.n == 0:
+		case rec.fate == lost, rec.fate == flying && p.led.overdue(rec):
+			gone++
+		case rec.fate == flying:
 			inFlight++
 		}
 	}
-	return inFlight, true
+	return inFlight, gone, true
 }
 
 // symbol writes a packet's symbol.
@@ -121,11 +126,11 @@ func (p *peer) symbol(into []byte, rec *record) bool {
 }
 
 // plan settles how many sums are made, and of how many packets each.
-func (r *repairs) plan(flying float64, l *ledger) {
+func (r *repairs) plan(flying, gone float64, l *ledger) {
 	p := min(max(l.missing(), 0.001), 0.6)
 	lost := p * flying
 	needed := lost + repairErrors*math.Sqrt(lost*l.clumping()) + repairSpare
-	r.most = int(math.Ceil(min(needed, flying) / (1 - p)))
+	r.most = int(math.Ceil((min(needed, flying) + gone) / (1 - p)))
 	for degree := float64(r.end-r.first) / 4; degree > repairDegree/p && r.thin < thinMost; degree /= 2 {
 		r.thin++
 	}

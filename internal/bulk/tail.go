@@ -36,6 +36,11 @@ const shortRTT = 20 * time.Millisecond
 // overdueBy is how many packets later one must have been acknowledged.
 const overdueBy = 3
 
+// overdue tells whether a packet is probably lost.
+func (l *ledger) overdue(r *record) bool {
+	return l.any && r.number+overdueBy < l.newest && r.sent < l.newestSent
+}
+
 // goal is how many packets may be expected missing after all repeats.
 const goal = 0.02
 
@@ -111,7 +116,7 @@ func (t *tail) build(l *ledger, o *outbox) bool {
 		q.copies++
 		q.sent, q.number = r.sent, r.number
 		q.covered = q.covered || l.coded.covers(r)
-		q.overdue = l.any && r.number+overdueBy < l.newest && r.sent < l.newestSent
+		q.overdue = l.overdue(r)
 	}
 	p := min(max(l.missing(), 0.01), 0.6)
 	t.most = max(2, int(math.Ceil(math.Log(float64(len(t.queue))/goal)/-math.Log(p))))

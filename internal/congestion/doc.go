@@ -57,11 +57,13 @@
 //
 //	state    pace                        ends with
 //	Init     64 packets at once, then    40 packets acknowledged: X = the median
-//	         20 Mbit/s                   rate of stretches that came slower than
-//	                                     they were sent, at most 200 Mbit/s
+//	         40 Mbit/s, or twice what    rate of stretches that came slower than
+//	         the first have shown        they were sent, at most 200 Mbit/s
 //	Startup  1.25 X after such a train,  g > max(0.1, 3 e): X = c, then Drain; or
 //	         else 2 X, in steps, each    excess loss; or a window full of queue
-//	         judged by its own packets
+//	         judged by its own packets;
+//	         up to 4 X if a train has
+//	         shown so much
 //	Drain    0.5 X; 0.95 of what has     what is in flight fits X x base RTT; if
 //	         arrived if loss ended       loss was the reason, when p0 is known:
 //	         Startup; 0.3 X if the       X = what had arrived / (1 - p0)

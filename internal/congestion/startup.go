@@ -6,6 +6,8 @@ import "math"
 // shown what becomes of them.
 const (
 	stepGain  = 2.0
+	trainGain = 1.25 // after a train
+	hintMost  = 4.0  // towards what a train has shown and one step has proved in part
 	stepErr   = 0.15 // standard error of the growth that is good enough
 	stepWait  = 3    // rounds after which it has to be
 	stepFull  = 0.1  // growth of the queue of a full path
@@ -56,7 +58,19 @@ func (c *Controller) climb() {
 		return // the application or the window held it back
 	}
 	c.rate = max(c.rate, r.arrived())
-	c.startup(stepGain)
+	c.startup(c.nextStep())
+}
+
+// nextStep is the gain of a step after one that was not too much: towards what
+// the train has shown, if that is near enough to be believed by now.
+func (c *Controller) nextStep() float64 {
+	switch hint := c.phase.hint; {
+	case c.rate < hint/trainGain:
+		return min(hint/c.rate, hintMost)
+	case c.rate < hint*trainGain:
+		return trainGain
+	}
+	return stepGain
 }
 
 // baseline is what losses are compared with. Before any were seen below
@@ -81,6 +95,7 @@ func (c *Controller) settle(r reading, byLoss bool) {
 	c.phase.length = endless
 	c.phase.judge = 0
 	c.enter(Drain, c.slowerThan(r))
+	c.phase.downFirst = c.phase.first
 }
 
 // slowerThan is the pace of a Drain after r was too fast: slow enough to empty the queue and, if the

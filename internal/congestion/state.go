@@ -50,6 +50,7 @@ type phase struct {
 	left   int    // how many a Cruise still has after a Refresh
 
 	gain   float64 // of Startup or Up
+	hint   float64 // bytes/s at which the first train came, for Startup
 	judge  uint64  // the last block of an Up that waits for its verdict; 0: none
 	origin uint64  // its first block
 	drain  drain
@@ -134,7 +135,7 @@ func (c *Controller) blockClosed(b *block, now time.Duration) {
 	c.age(now)
 	c.phase.lowest = min(c.phase.lowest, b.queue)
 	c.phase.highest = max(c.phase.highest, b.queue)
-	if b.state == Down || b.state == Refresh {
+	if b.state == Down || b.state == Refresh || b.state == Drain && c.state != Drain {
 		c.learnLoss(b)
 	}
 	if c.state == Drain && b.seq < c.phase.first {

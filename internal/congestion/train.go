@@ -9,8 +9,10 @@ import (
 // shows the bottleneck's rate, and then a cautious pace until it is known.
 const (
 	trainLength = 64       // packets
-	firstPace   = 20e6 / 8 // bytes/s
-	firstWindow = 256      // packets
+	firstPace   = 40e6 / 8 // bytes/s
+	firstWindow = 384      // packets
+	trainSome   = 8        // packets that show a thin path
+	trainAhead  = 2.0      // times what a thin path has shown, until the train has ended
 	trainEnough = 40       // packets acknowledged
 	trainWindow = 16       // packets, over which a rate is taken
 	trainMost   = 200e6 / 8
@@ -35,11 +37,30 @@ func (t *train) arrived(r *record, at time.Duration) {
 	t.points = append(t.points, point{sent: sent, arrived: at, number: r.number})
 }
 
+// plain is the rate at which the train came, sender's pauses included; 0 if too
+// little has come.
+func (t *train) plain(size int) float64 {
+	if len(t.points) < trainSome {
+		return 0
+	}
+	first, last := t.points[0], t.points[0]
+	for _, p := range t.points {
+		if p.number < first.number {
+			first = p
+		}
+		if p.number > last.number {
+			last = p
+		}
+	}
+	took := max((last.arrived - first.arrived).Seconds(), 1e-4)
+	return float64(int(last.number-first.number)*size) / took
+}
+
 // rate returns the median of the rates at which stretches of the train came
 // through, over stretches that came slower than they were sent; 0 if none did.
 // A stall of the link delivers many packets at once, which would give an
 // absurd rate: the median bears it, and trainMost bounds what is left.
-func (t *train) rate(size int) (dispersed, plain float64) {
+func (t *train) rate(size int) float64 {
 	slices.SortFunc(t.points, func(a, b point) int { return int(a.number) - int(b.number) })
 	var rates []float64
 	p := t.points
@@ -56,15 +77,11 @@ func (t *train) rate(size int) (dispersed, plain float64) {
 			break
 		}
 	}
-	if n := len(p); n > 1 {
-		took := max((p[n-1].arrived - p[0].arrived).Seconds(), 1e-4)
-		plain = float64(int(p[n-1].number-p[0].number)*size) / took
-	}
 	if len(rates) < 4 {
-		return 0, plain
+		return 0
 	}
 	slices.Sort(rates)
-	return min(rates[len(rates)/2], trainMost), plain
+	return rates[len(rates)/2]
 }
 
 // endTrain leaves Init once enough of the first flight has arrived.
@@ -72,24 +89,26 @@ func (c *Controller) endTrain(now time.Duration) {
 	b := &c.open[0]
 	acked := b.ackedBytes / c.cfg.MaxPacket
 	waited := now - b.start
-	if acked < trainEnough && waited < seconds(2.2*c.delay.base()) {
+	plain := c.train.plain(c.cfg.MaxPacket)
+	if acked < trainEnough && waited < seconds(2.2*c.delay.base()) || len(c.train.points) < 2 {
+		if plain > 0 {
+			c.setPace(min(c.pacer.rate, trainAhead*plain))
+		}
 		return
 	}
-	if len(c.train.points) < 2 {
-		return
-	}
-	dispersed, plain := c.train.rate(c.cfg.MaxPacket)
+	dispersed := c.train.rate(c.cfg.MaxPacket)
 	c.train = train{}
-	gain := 2.0
-	c.rate = min(max(plain, firstPace), trainMost)
+	gain := stepGain
+	c.rate = min(max(plain, c.pacer.rate), trainMost)
 	if dispersed > 0 {
-		gain = 1.25
-		c.rate = dispersed
+		gain = trainGain
+		c.rate = min(dispersed, trainMost)
+		c.phase.hint = dispersed
 	}
 	// A train is too short to see a wide path, but it would have seen a thin one.
 	thin := dispersed > 0 && dispersed < trainMost
 	if known := c.remembered(); !thin && c.rate < known {
-		gain, c.rate = 1.25, known
+		gain, c.rate = trainGain, known
 	}
 	c.rate = max(c.rate, c.slowest())
 	c.startup(gain)
