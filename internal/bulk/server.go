@@ -358,19 +358,38 @@ func (s *Server) forget(p *peer) {
 	}
 }
 
-// sweep forgets keys that have expired.
+// sweep forgets the first packets of keys that are no more. A session's key
+// lives longer the more it is used, and so does the memory of its packets.
 func (s *Server) sweep(now time.Time) {
+	for _, id := range s.expired(now) {
+		var until time.Time
+		if h, ok := s.holder(id); ok {
+			_, until = h.key()
+		}
+		s.mu.Lock()
+		if now.Before(until) {
+			s.used[id].until = until
+		} else if s.perKey[id] == 0 {
+			delete(s.used, id)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// expired returns the keys that should be no more, every now and then.
+func (s *Server) expired(now time.Time) (ids []KeyID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now.Sub(s.swept) < sweepEvery {
-		return
+		return nil
 	}
 	s.swept = now
 	for id, u := range s.used {
 		if now.After(u.until) && s.perKey[id] == 0 {
-			delete(s.used, id)
+			ids = append(ids, id)
 		}
 	}
+	return ids
 }
 
 // take takes n bytes from the memory of all connections.

@@ -349,6 +349,32 @@ func TestStreamReplayedFirstPacket(t *testing.T) {
 	})
 }
 
+// A session lives longer the more it is used, and as long its first packets are
+// remembered.
+func TestStreamFirstPacketsAreRememberedForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, x := newStreamWorld(t, echo, ServerConfig{})
+		defer w.stop()
+		rec := listenIn(w.net)
+		s := w.stream(x)
+		ask(t, s, 100)
+		hangUp(s)
+		time.Sleep(6 * time.Hour)
+		x.expire(time.Now().Add(12 * time.Hour))
+		for _, after := range []time.Duration{7 * time.Hour, time.Minute} {
+			time.Sleep(after)
+			synctest.Wait()
+			for _, d := range rec.sent {
+				w.net.arrive(relayAddr, Datagram{Data: bytes.Clone(d.Data), Path: d.Path})
+			}
+		}
+		time.Sleep(time.Second)
+		if n := x.streams(); n != 1 {
+			t.Errorf("a replayed packet made %d streams", n-1)
+		}
+	})
+}
+
 // To an address that may be spoofed goes little, whatever the stream has to say.
 func TestStreamBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
