@@ -45,7 +45,7 @@ func TestMatch(t *testing.T) {
 // A malformed token matches nothing, not even its own hash: whoever stored such
 // a hash made a mistake.
 func TestMalformedTokensNeverMatch(t *testing.T) {
-	token := NewToken()
+	token := strings.Repeat("A", 43) // without its last character it still decodes, to one byte less
 	for _, bad := range []string{
 		"", "x", token[:42], token + "A", token + "=", " " + token[1:], token[:42] + "\n", token[:42] + "+",
 		strings.Repeat("A", 1<<20), token[:42] + "B", // the last character has two bits that must be zero

@@ -121,3 +121,30 @@ func FuzzParseSocket(f *testing.F) {
 		}
 	})
 }
+
+func TestIsOperator(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, server := accept(t, l)
+	if !IsOperator(server.(*net.UnixConn)) {
+		t.Error("this process's own user is none")
+	}
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if IsOperator(server.(*net.UnixConn)) {
+		t.Error("nobody is one")
+	}
+}
+
+func TestUserExists(t *testing.T) {
+	for name, want := range map[string]bool{
+		me(t): true, "0": true, "4294967295": true, "nobody-of-this-name-f3a9": false, "": false,
+	} {
+		if got := UserExists(name); got != want {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+}

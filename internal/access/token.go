@@ -31,7 +31,8 @@ func Match(hash [sha256.Size]byte, token string) bool {
 	if len(token) != tokenEncoding.EncodedLen(tokenBytes) {
 		return false
 	}
-	if _, err := tokenEncoding.DecodeString(token); err != nil {
+	// The decoder skips line breaks, so the length of what it gives counts too.
+	if b, err := tokenEncoding.DecodeString(token); err != nil || len(b) != tokenBytes {
 		return false
 	}
 	got := Hash(token)

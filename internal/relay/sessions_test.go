@@ -204,7 +204,7 @@ func TestOffEndsSessions(t *testing.T) {
 	wantNone()
 	_, _, err := w.IssueSession(w.ctx(), job.Session{Owner: alice})
 	wantCode(t, err, job.CodeForbidden)
-	_, err = w.Relay.Sessions(alice)
+	_, err = w.Sessions(alice)
 	wantCode(t, err, job.CodeForbidden)
 	wantCode(t, w.RevokeSession(w.ctx(), alice, job.NewID()), job.CodeForbidden)
 	wantCode(t, w.RevokeSessions(w.ctx(), alice), job.CodeForbidden)
@@ -224,7 +224,7 @@ func TestRevoke(t *testing.T) {
 	wantCode(t, w.RevokeSession(w.ctx(), alice, job.NewID()), job.CodeNotFound)
 	list := func(owner string, want ...*Session) {
 		t.Helper()
-		got, err := w.Relay.Sessions(owner)
+		got, err := w.Sessions(owner)
 		if err != nil || len(got) != len(want) {
 			t.Fatalf("%d sessions of %s, %v", len(got), owner, err)
 		}
@@ -339,7 +339,7 @@ func TestAUserHasSoManySessions(t *testing.T) {
 	if ended(all[0]) || !ended(all[1]) || ended(all[2]) || ended(bobs) {
 		t.Error("the wrong one has made room")
 	}
-	if n, err := w.Relay.Sessions(alice); err != nil || len(n) != maxSessions {
+	if n, err := w.Sessions(alice); err != nil || len(n) != maxSessions {
 		t.Errorf("%d sessions, %v", len(n), err)
 	}
 }

@@ -44,7 +44,8 @@ var errSecret = errors.New("session: not a secret of 43 base64url characters")
 func Parse(text string) (Secret, error) {
 	var s Secret
 	b, err := encoding.DecodeString(text)
-	if err != nil || len(b) != secretBytes {
+	// The decoder skips line breaks, so the length of the text counts too.
+	if err != nil || len(b) != secretBytes || len(text) != encoding.EncodedLen(secretBytes) {
 		return s, errSecret
 	}
 	copy(s.b[:], b)

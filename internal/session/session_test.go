@@ -24,7 +24,7 @@ func TestRevealParse(t *testing.T) {
 		t.Errorf("Parse(Reveal()) = another secret, or %v", err)
 	}
 	text := s.Reveal()
-	for _, bad := range []string{"", text[1:], text + "A", " " + text, text[:42] + "=", strings.Repeat("!", 43)} {
+	for _, bad := range []string{"", text[1:], text + "A", " " + text, text[:42] + "=", text + "\n", text[:20] + "\r\n" + text[20:], strings.Repeat("!", 43)} {
 		if _, err := session.Parse(bad); err == nil {
 			t.Errorf("Parse(%q) took it", bad)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -101,6 +102,38 @@ func FuzzParseKeys(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestHasUser(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "authorized_keys")
+	k := &keyring{path: path, log: slog.New(slog.DiscardHandler)}
+	write := func(lines ...string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ann, bob := keyLine(newKey(t))+" ann", keyLine(newKey(t))+" bob"
+	write(ann, bob)
+	if !k.has("ann") || !k.has("bob") || k.has("eve") || k.has("") {
+		t.Error("the wrong users are there")
+	}
+	write(bob)
+	if k.has("ann") || !k.has("bob") {
+		t.Error("a removed user is there")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if k.has("bob") {
+		t.Error("without a file somebody is there")
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if !k.has("bob") {
+		t.Error("a file that can't be read removes its users")
+	}
 }
 
 func TestHostKey(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/jumpget/jumpget/internal/job"
 )
 
-const selectTokens = "SELECT hash, job, ifnull(session, ''), expires FROM tokens "
+const fromTokens = "SELECT hash, job, ifnull(session, ''), expires FROM tokens "
 
 func scanToken(rows *sql.Rows) (t Token, err error) {
 	var hash []byte
@@ -43,13 +43,13 @@ func (s *SQLite) AddToken(ctx context.Context, t Token) error {
 // TokenJob implements Store. An index finds the row by its hash; that the time
 // it takes depends on the hash tells nothing of a token of 256 random bits.
 func (s *SQLite) TokenJob(ctx context.Context, hash [32]byte) (Token, error) {
-	t, err := first(collect(ctx, s.reader, scanToken, selectTokens+"WHERE hash = ? AND expires > ?", hash[:], s.now()))
+	t, err := first(collect(ctx, s.reader, scanToken, fromTokens+"WHERE hash = ? AND expires > ?", hash[:], s.now()))
 	return t, s.explain("look up a token", err)
 }
 
 // TokensOf implements Store.
 func (s *SQLite) TokensOf(ctx context.Context, id job.ID) ([]Token, error) {
-	all, err := collect(ctx, s.reader, scanToken, selectTokens+"WHERE job = ? AND expires > ? ORDER BY expires, hash", id, s.now())
+	all, err := collect(ctx, s.reader, scanToken, fromTokens+"WHERE job = ? AND expires > ? ORDER BY expires, hash", id, s.now())
 	return all, s.explain("list tokens", err)
 }
 
@@ -100,8 +100,10 @@ func (s *SQLite) Grants(ctx context.Context, owner string, id job.ID) ([]job.Gra
 func (s *SQLite) PurgeExpired(ctx context.Context) error {
 	now := s.now()
 	err := s.change(ctx, "purge what has expired", func(tx *sql.Tx) error {
-		for _, table := range []string{"tokens", "grants", "submissions"} {
-			if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE expires <= ?", now); err != nil {
+		for _, purge := range []string{
+			"DELETE FROM tokens WHERE expires <= ?", "DELETE FROM grants WHERE expires <= ?", "DELETE FROM submissions WHERE expires <= ?",
+		} {
+			if _, err := tx.ExecContext(ctx, purge, now); err != nil {
 				return err
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"database/sql"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -120,6 +121,28 @@ func TestSecretsLeaveNoTrace(t *testing.T) {
 				t.Errorf("the secret still stands in %v", found)
 			}
 		})
+	}
+}
+
+// A session's hash is as good as its secret while it lives, so whoever gets a copy
+// of the files afterwards must not find it.
+func TestSessionsLeaveNoTrace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "jumpget.db")
+	s := open(t, path, nil)
+	one := storetest.Session()
+	copy(one.Hash[:], storetest.Secret)
+	must(t, s.AddSession(t.Context(), one))
+	must(t, s.Close())
+	s = open(t, path, nil)
+	defer s.Close()
+	one.Addr = netip.MustParseAddr("192.0.2.1")
+	must(t, s.UseSession(t.Context(), one.Session))
+	if len(holdsSecret(t, path)) == 0 {
+		t.Fatal("the test looks in the wrong place")
+	}
+	must(t, s.DeleteSession(t.Context(), one.ID))
+	if found := holdsSecret(t, path); found != nil {
+		t.Errorf("the hash still stands in %v", found)
 	}
 }
 

@@ -73,6 +73,19 @@ func TestStatusCrossesTheWire(t *testing.T) {
 	}
 }
 
+func TestSessionCrossesTheWire(t *testing.T) {
+	s := job.Session{
+		ID: id, Owner: "ann", Source: job.SourceKeys, Name: "laptop", Created: moment, Used: moment.Add(1), Expires: moment.Add(2), Until: moment.Add(3),
+		Addr: addr,
+	}
+	want := Session{
+		ID: id, Name: "laptop", User: "ann", Created: moment, Used: moment.Add(1), Expires: moment.Add(2), Until: moment.Add(3), Address: addr,
+	}
+	if got := send(t, FromSession(s)); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
 func TestSumsCrossTheWire(t *testing.T) {
 	sums := &job.Sums{Object: object, First: 7, SHA256: [][32]byte{{1}, {2}, {31: 3}}}
 	m := send(t, FromEvent(job.Event{Sums: sums}))

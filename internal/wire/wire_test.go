@@ -47,6 +47,21 @@ func TestTheContract(t *testing.T) {
 			`{"url":"u","mirrors":["m"],"header":[["N","v"]],"username":"n","password":"p","retain":60,"fresh":true,` +
 				`"allow":["2001:db8::7"],"detach":true,"chunk":7}`,
 		},
+		{&Submit{URL: "u", Submission: id}, `{"url":"u","submission":"abcdefghijklmnopqrstuvwxyz"}`},
+		{&NewSession{Name: "m"}, `{"name":"m"}`},
+		{
+			&Session{
+				ID: id, Name: "m", User: "ann", Secret: "s", Created: moment, Used: moment, Expires: moment, Until: moment, Address: addr,
+				Endpoints: []Endpoint{{Scheme: "udp", Port: 1}},
+			},
+			`{"id":"abcdefghijklmnopqrstuvwxyz","name":"m","user":"ann","secret":"s","created":"2026-11-25T16:00:00.5Z","used":"2026-11-25T16:00:00.5Z",` +
+				`"expires":"2026-11-25T16:00:00.5Z","until":"2026-11-25T16:00:00.5Z","address":"2001:db8::7","endpoints":[{"scheme":"udp","port":1}]}`,
+		},
+		{
+			&Sessions{Sessions: []Session{{ID: id, User: "ann", Created: moment, Used: moment, Expires: moment, Until: moment}}},
+			`{"sessions":[{"id":"abcdefghijklmnopqrstuvwxyz","name":"","user":"ann","created":"2026-11-25T16:00:00.5Z","used":"2026-11-25T16:00:00.5Z",` +
+				`"expires":"2026-11-25T16:00:00.5Z","until":"2026-11-25T16:00:00.5Z"}]}`,
+		},
 		{
 			&Message{Ticket: ticket},
 			`{"ticket":{"job":"abcdefghijklmnopqrstuvwxyz","token":"t","expires":"2026-11-25T16:00:00.5Z",` +
