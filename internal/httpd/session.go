@@ -167,6 +167,9 @@ func inSession(w http.ResponseWriter, r *http.Request) error {
 	if h == nil {
 		return nil
 	}
+	if err := h.Session.Err(); err != nil {
+		return err
+	}
 	safe := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method+" "+r.URL.Path == wire.RouteSubmit
 	if !safe {
 		if err := h.wait(r.Context()); err != nil {

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/jumpget/jumpget/internal/job"
@@ -87,14 +88,16 @@ func (s *Local) revokeSession(w http.ResponseWriter, r *http.Request, who Identi
 	return nil
 }
 
-// revokeOwn ends the session on whose stream it was asked for. The answer leaves
-// first, since nothing does afterwards.
+// revokeOwn ends the session on whose stream it was asked for, once the answer has
+// left: nothing does afterwards.
 func (s *Local) revokeOwn(w http.ResponseWriter, r *http.Request, own *sessionConn) error {
+	ctx := context.WithoutCancel(r.Context())
+	context.AfterFunc(r.Context(), func() {
+		if err := s.cfg.Jobs.RevokeSession(ctx, own.Session.Owner(), own.Session.ID()); err != nil {
+			s.cfg.Log.DebugContext(ctx, "a session is not revoked by itself", "err", err)
+		}
+	})
 	w.WriteHeader(http.StatusNoContent)
-	_ = http.NewResponseController(w).Flush() // who does not hear it has left
-	if err := s.cfg.Jobs.RevokeSession(r.Context(), own.Session.Owner(), own.Session.ID()); err != nil {
-		s.cfg.Log.DebugContext(r.Context(), "a session is not revoked by itself", "err", err)
-	}
 	return nil
 }
 

@@ -100,6 +100,14 @@ func (s *Session) Counts() bool {
 	return s.counts(now)
 }
 
+// Err is nil while the session counts, and else what to tell its holder.
+func (s *Session) Err() error {
+	if s.Counts() {
+		return nil
+	}
+	return goneSession()
+}
+
 func (s *Session) counts(now time.Time) bool { return !s.over && now.Before(s.info.Expires) }
 
 // Known reports whether the session's holder has proved before to receive at an

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"testing"
@@ -224,4 +225,64 @@ func TestAwaitEnds(t *testing.T) {
 		}
 		r.Await(t.Context(), tok.Hash)
 	})
+}
+
+// The token of a submission in a session is what both ends make of it, and ends
+// with the session.
+func TestDerivedTokensEndWithTheirSession(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(w *world, s *Session) error{
+		"revoked": func(w *world, s *Session) error { return w.RevokeSession(w.ctx(), alice, s.ID()) },
+		"expired": func(w *world, _ *Session) error { w.clock.advance(13 * time.Hour); return nil },
+		"swept":   func(w *world, _ *Session) error { w.clock.advance(13 * time.Hour); w.sweep(w.ctx()); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := new(events)
+			_, o := small(t)
+			w := newWorld(t, with(e.hook))
+			s, secret := w.issue(alice)
+			sub := Submission{Owner: alice, ID: job.NewID(), Session: s, Allow: []netip.Addr{home}}
+			req := get(o.URL(""))
+			req.Retain = int64(100 * time.Hour / time.Second)
+			ticket, err := w.Submit(w.ctx(), sub, req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			token := secret.Hash().Ticket(string(sub.ID))
+			if ticket.Token != token {
+				t.Fatalf("the token is %s, want %s", ticket.Token, token)
+			}
+			if len(e.tokens) != 1 || e.tokens[0].Session != s.ID() || e.tokens[0].Hash != access.Hash(token) || e.tokens[0].Job != ticket.Job {
+				t.Errorf("the door has heard of %+v", e.tokens)
+			}
+			for range 2 { // the second time from the cache
+				if v := w.Authorize(w.ctx(), ticket.Job, token, home); v != Granted {
+					t.Errorf("verdict %v", v)
+				}
+			}
+			tied := w.Tied(token)
+			if tied == nil || w.Tied(access.NewToken()) != nil {
+				t.Fatal("the token is not tied to its session")
+			}
+			if err := end(w, s); err != nil {
+				t.Fatal(err)
+			}
+			if v := w.Authorize(w.ctx(), ticket.Job, token, home); v != Refused {
+				t.Errorf("after the end: verdict %v", v)
+			}
+			if name != "expired" && !ended(s) {
+				t.Error("who reads with it does not hear of the end")
+			}
+			// Over ssh all goes on.
+			fresh, err := w.Renew(w.ctx(), alice, ticket.Job)
+			if err != nil || w.Authorize(w.ctx(), ticket.Job, fresh.Token, home) != Granted {
+				t.Errorf("renewed: %v", err)
+			}
+			_, err = w.Submit(w.ctx(), Submission{Owner: alice, ID: job.NewID(), Session: s}, get(o.URL("")))
+			if !errors.Is(err, errSessionOver) {
+				t.Errorf("a submission in it: %v", err)
+			}
+		})
+	}
 }
