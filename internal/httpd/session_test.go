@@ -134,8 +134,12 @@ func TestRulesOfASession(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	for _, r := range [][2]string{
-		{"POST", "/v1/sessions"}, {"GET", "/v1/sessions"}, {"DELETE", "/v1/sessions"}, {"DELETE", wire.SessionPath(other.ID)},
-		{"GET", "/v1/sessions?all=1"}, {"DELETE", "/v1/sessions?all=1"},
+		{"POST", "/v1/sessions"},
+		{"GET", "/v1/sessions"},
+		{"DELETE", "/v1/sessions"},
+		{"DELETE", wire.SessionPath(other.ID)},
+		{"GET", "/v1/sessions?all=1"},
+		{"DELETE", "/v1/sessions?all=1"},
 	} {
 		if e := c.do(r[0], r[1], wire.NewSession{}).code(t); e.Code != job.CodeForbidden || e.Hint == "" {
 			t.Errorf("%v: %+v", r, e)
@@ -246,7 +250,7 @@ func TestBeforeTheHolderHasProvedHimself(t *testing.T) {
 	}
 }
 
-// The end of a session ends its streams, whatever goes on on them.
+// The end of a session ends its streams, whatever they carry.
 func TestStreamsEndWithTheirSession(t *testing.T) {
 	for name, confirmed := range map[string]chan struct{}{"confirmed": nil, "not confirmed": make(chan struct{})} {
 		t.Run(name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/jumpget/jumpget/internal/job"
 )
 
-const fromTokens = "SELECT hash, job, ifnull(session, ''), expires FROM tokens "
+const fromTokens = "SELECT hash, job, ifnull(session, ''), expires FROM tokens " //nolint:gosec // a query, and no credentials
 
 func scanToken(rows *sql.Rows) (t Token, err error) {
 	var hash []byte
