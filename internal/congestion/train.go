@@ -91,8 +91,8 @@ func (c *Controller) endTrain(now time.Duration) {
 	waited := now - b.start
 	plain := c.train.plain(c.cfg.MaxPacket)
 	if acked < trainEnough && waited < seconds(2.2*c.delay.base()) || len(c.train.points) < 2 {
-		if plain > 0 {
-			c.setPace(min(c.pacer.rate, trainAhead*plain))
+		if plain > 0 && !b.limited {
+			c.setPace(min(firstPace, trainAhead*plain))
 		}
 		return
 	}
