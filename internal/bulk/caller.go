@@ -227,6 +227,7 @@ func (c *caller) receive(d *Datagram) {
 	}
 	now := c.now()
 	l.heard, l.patience = now, leastPatience
+	l.known = l.known || a.msg2 == nil
 	c.stats.Packets++
 	c.stats.Received += int64(len(d.Data) + wireOverhead)
 	c.stats.Datagram = max(c.stats.Datagram, len(d.Data))

@@ -40,6 +40,7 @@ type link struct {
 	response uint64
 	respond  bool
 	urgent   bool // acknowledge at once
+	known    bool // the relay knows that we hear it
 }
 
 // Times of a client (sections 5 and 6).

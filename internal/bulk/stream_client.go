@@ -1,7 +1,6 @@
 package bulk
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -40,6 +39,8 @@ type streamCaller struct {
 	up     upstream
 	begun  int64         // bytes in the first packet
 	linger time.Duration // how long what was written before Close may take; 0: it is open
+	urged  int           // how often the relay was asked to take note of us
+	urgeAt time.Duration // when it is again
 	heard  streamAck
 }
 
@@ -153,27 +154,50 @@ func (c *streamCaller) say(b []byte, _ time.Duration) []byte {
 
 // send sends what was written and has not come, and tells a limit that has risen.
 func (c *streamCaller) send(now time.Duration) time.Duration {
-	if c.linger > 0 && (now >= c.linger || !c.owed()) {
+	if c.linger > 0 && (now >= c.linger || c.up.base == c.stream.written()) {
 		c.failLocked(ErrClosed)
 		return 0
 	}
 	_, _, risen := c.stream.acknowledged(0)
 	c.up.missing = float64(c.lost()+4) / float64(c.stats.Packets+20)
+	urge := c.urge(now)
 	for {
 		sp, again := c.up.next(now, c.stream.written())
 		if sp.Len() == 0 {
 			if risen {
 				c.caller.say(now, nil)
 			}
-			if c.linger > 0 {
-				return min(c.linger, cmp.Or(again, c.linger))
-			}
-			return again
+			return sooner(sooner(again, urge), c.linger)
 		}
 		c.up.sent(sp, now)
 		c.caller.say(now, func(b []byte) []byte { return c.append(b, sp) })
 		risen = false
 	}
+}
+
+// urge sees to it that the relay hears from us. Before it has, it may have more to
+// say than it sends to an address that is not proved.
+func (c *streamCaller) urge(now time.Duration) (again time.Duration) {
+	switch {
+	case c.link.known:
+		return 0
+	case c.urgeAt == 0: // an acknowledgement is about to go
+	case now < c.urgeAt:
+		return c.urgeAt
+	default:
+		c.caller.say(now, func(b []byte) []byte { return appendToken(b, framePing, uint64(now)) })
+	}
+	c.urgeAt = now + c.up.pause(c.urged)
+	c.urged++
+	return c.urgeAt
+}
+
+// sooner returns the earlier of two times, of which 0 is never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // append appends a part of the stream.
@@ -185,7 +209,7 @@ func (c *streamCaller) append(b []byte, sp span.Span) []byte {
 	return b
 }
 
-func (c *streamCaller) owed() bool { return c.up.base < c.stream.written() }
+func (c *streamCaller) owed() bool { return !c.link.known || c.up.base < c.stream.written() }
 
 func (c *streamCaller) window() int64 { return -1 }
 

@@ -162,6 +162,37 @@ func TestStreamSmallRequestsUnderLoss(t *testing.T) {
 	}
 }
 
+// An answer that is too large for an unknown address waits for the client's word
+// that it hears the relay. That may be lost, and then nothing else is under way.
+func TestStreamLargeAnswersUnderLoss(t *testing.T) {
+	var all []time.Duration
+	for seed := range uint64(100) {
+		synctest.Test(t, func(t *testing.T) {
+			w, x := newStreamWorld(t, func(s *Stream) {
+				_, _ = s.Write(bytesOf(30e3))
+				<-s.Done()
+			}, ServerConfig{})
+			defer w.stop()
+			w.net.rng = rand.New(rand.NewPCG(seed, 1))
+			w.net.down.loss, w.net.up.loss = 0.3, 0.5
+			s := w.stream(x)
+			defer hangUp(s)
+			start := time.Now()
+			_, _ = s.Write([]byte("hello"))
+			if _, err := io.ReadFull(s, make([]byte, 30e3)); err != nil {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+			all = append(all, time.Since(start))
+		})
+	}
+	slices.Sort(all)
+	median, worst := all[len(all)/2], all[len(all)-1]
+	t.Logf("median %v, worst %v", median, worst)
+	if median > 300*time.Millisecond || worst > 1500*time.Millisecond {
+		t.Errorf("30 kB take %v, at worst %v", median, worst)
+	}
+}
+
 // hangUp closes a client's end and waits for it.
 func hangUp(s *Stream) {
 	s.Close()

@@ -146,19 +146,32 @@ func (u *upstream) tail(now time.Duration, end int64) (sp span.Span, again time.
 			copies, sent = copies+1, f.sent
 		}
 	}
-	p := min(max(u.missing, 0.01), 0.6)
-	most := min(upCopies, int(math.Ceil(math.Log(goal)/math.Log(p))))
-	if copies == 0 || copies >= most {
+	if copies == 0 || copies >= u.copies() {
 		return span.Span{}, again
 	}
-	gap := max(4*time.Millisecond, u.rtt/16)
-	if u.rtt < shortRTT {
-		gap = max(gap, u.rtt+firstInterval)
-	}
-	if now < sent+gap {
-		return span.Span{}, min(again, sent+gap)
+	if due := sent + u.pause(copies); now < due {
+		return span.Span{}, min(again, due)
 	}
 	return last, 0
+}
+
+// copies is how often something small is sent before its acknowledgement can
+// come, so that it gets through at the first attempt.
+func (u *upstream) copies() int {
+	p := min(max(u.missing, 0.01), 0.6)
+	return min(upCopies, int(math.Ceil(math.Log(goal)/math.Log(p))))
+}
+
+// pause is how long to wait after so many copies of something small.
+func (u *upstream) pause(sent int) time.Duration {
+	gap := max(4*time.Millisecond, u.rtt/16)
+	switch {
+	case sent >= u.copies():
+		return u.timeout()
+	case u.rtt < shortRTT:
+		return max(gap, u.rtt+firstInterval) // an acknowledgement is as soon here as a copy
+	}
+	return gap
 }
 
 // sent notes that a span was sent.
