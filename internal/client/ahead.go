@@ -49,7 +49,8 @@ func (s *submission) wrote() { s.once.Do(func() { close(s.sent) }) }
 // advance is where a download's data can be asked for before its ticket is here.
 type advance struct {
 	session reach.Session
-	token   string // that the job will have, if it is submitted in the session
+	token   string      // that the job will have, if it is submitted in the session
+	first   []span.Span // what to ask for
 }
 
 // newAdvance returns nil where there is no session, or no job to be submitted.
@@ -58,7 +59,7 @@ func newAdvance(d *download) *advance {
 	if !ok || d.req.Job != "" {
 		return nil
 	}
-	return &advance{session: s, token: s.Secret.Hash().Ticket(string(d.submission.id()))}
+	return &advance{session: s, token: s.Secret.Hash().Ticket(string(d.submission.id())), first: d.firstRanges()}
 }
 
 // door is the session's public door.
@@ -98,9 +99,15 @@ func (d *download) firstRanges() []span.Span {
 	return first
 }
 
+// early is a connection over UDP that was opened ahead of the ticket.
+type early struct {
+	udpConn
+	cancel context.CancelFunc
+}
+
 // ahead asks for the first bytes with the token that the job will have, and goes
-// on to work with that connection once the ticket and the object are here and are
-// what was expected. Else the connection is dropped, and nothing was lost.
+// on to work with that connection if the ticket and the object turn out to be what
+// was expected. Else the connection is dropped, and nothing was lost.
 func (p *udpPath) ahead(ctx context.Context, a *advance) error {
 	at, has := a.session.Endpoint(job.SchemeUDP)
 	if !has {
@@ -114,59 +121,96 @@ func (p *udpPath) ahead(ctx context.Context, a *advance) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	remote, err := p.d.c.resolveUDP(ctx, at)
+	if err != nil {
+		return err
+	}
 	p.d.wg.Go(func() { // until the ticket says otherwise
 		if t, err := p.d.waitTicket(ctx); err == nil && t.Token != a.token {
 			cancel()
 		}
 	})
-	remote, err := p.d.c.resolveUDP(ctx, at)
-	if err != nil {
-		return err
-	}
-	c := &udpConn{path: p, wake: make(chan struct{}, 1), pieces: map[bulk.RangeID]*piece{}}
+	c := &early{udpConn: udpConn{path: p, wake: make(chan struct{}, 1), pieces: map[bulk.RangeID]*piece{}}, cancel: cancel}
 	g := &gate{ctx: ctx, open: make(chan struct{})}
-	first := p.d.firstRanges()
-	c.conn, err = dialUDP(ctx, remote, job.Ticket{Token: a.token}, bulk.Config{
-		Sink: g, First: first, Rate: p.d.c.cfg.Limit, Silence: udpSilence,
+	if !p.start(c) {
+		return nil
+	}
+	defer p.forget(c)
+	if c.conn, err = dialUDP(ctx, remote, job.Ticket{Token: a.token}, bulk.Config{
+		Sink: g, First: a.first, Rate: p.d.c.cfg.Limit, Silence: udpSilence,
 		NotGranted: func(addr netip.Addr) { p.grant(ctx, addr) },
-	})
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	defer func() { _ = c.conn.Close() }() // run has returned what matters
 	defer cancel()                        // before that: the gate lets nobody wait any more
-	p.alive.Store(c)
+	p.alive.Store(&c.udpConn)
 	defer p.alive.Store(nil)
-	if _, err := p.d.waitTicket(ctx); err != nil {
+	if _, err := p.d.engine.wait(ctx, present); err != nil {
 		return err
 	}
-	e, err := p.d.engine.wait(ctx, present)
-	if err != nil {
-		return err
+	if c.engine == nil {
+		return nil // it was of no use
 	}
-	defer context.AfterFunc(e.ctx, cancel)()
-	if c.worker = e.join(PathUDP, 0); c.worker == nil {
-		return nil
-	}
-	defer e.leave(c.worker)
-	defer func() { _ = c.conn.Close() }() // what has come still goes to the engine
-	c.engine = e
-	c.adopt(first)
-	g.pass(c)
+	c.giveUp()
+	g.pass(&c.udpConn)
 	return c.run(ctx)
 }
 
-// adopt takes the ranges that were asked for ahead for the worker's, and gives up
-// those of which something is not wanted: what comes of them still counts.
-func (c *udpConn) adopt(first []span.Span) {
+// start lets the main loop know of a connection that is being opened; false: it
+// comes too late.
+func (p *udpPath) start(c *early) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.begun {
+		return false
+	}
+	p.early = c
+	return true
+}
+
+// claim makes a worker of the connection that was opened ahead, if there is one,
+// before anybody else is given what it has asked for. The main loop calls it when
+// the first object is known.
+func (p *udpPath) claim(e *engine) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.early
+	t, _, _ := p.d.ticket.get()
+	if p.begun = true; c == nil || t.Token != p.d.advance.token {
+		return
+	}
+	if c.worker = e.join(PathUDP, 0); c.worker == nil {
+		return
+	}
+	c.engine = e
+	context.AfterFunc(e.ctx, c.cancel)
+	for _, sp := range p.d.advance.first {
+		c.last++
+		if piece := e.adopt(c.worker, sp); piece != nil {
+			c.pieces[c.last] = piece
+		}
+	}
+}
+
+// forget is for the end of a connection that was opened ahead.
+func (p *udpPath) forget(c *early) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.early = nil
+	if c.engine != nil {
+		c.engine.leave(c.worker)
+	}
+}
+
+// giveUp cancels the ranges of which something is not wanted: what comes of them
+// still counts.
+func (c *early) giveUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, sp := range first {
-		c.last++
-		if p := c.engine.adopt(c.worker, sp); p != nil {
-			c.pieces[c.last] = p
-		} else {
-			c.conn.Cancel(c.last)
+	for id := range c.last {
+		if c.pieces[id+1] == nil {
+			c.conn.Cancel(id + 1)
 		}
 	}
 }

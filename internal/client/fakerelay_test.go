@@ -67,6 +67,7 @@ type fakeRelay struct {
 	holdSums   bool                        // no sums are told
 	onRead     func(r *fakeRelay, n int64) // hears of each door read
 	dial       func() (net.Conn, error)    // nil: the API's port
+	onSubmit   func(s wire.Submit)         // hears of each submission before it is answered
 }
 
 func newFakeRelay(t testing.TB, size int) *fakeRelay {
@@ -353,6 +354,12 @@ func (r *fakeRelay) submit(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	r.submits.Add(1)
+	r.mu.Lock()
+	hear := r.onSubmit
+	r.mu.Unlock()
+	if hear != nil {
+		hear(s)
+	}
 	r.set(func() {
 		for _, a := range s.Allow {
 			r.granted[a] = true

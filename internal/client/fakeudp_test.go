@@ -27,6 +27,10 @@ type fakeUDP struct {
 	after int64                                // bytes after which they do; 0: never
 	pace  func(n int)                          // called for each send, to slow it down; nil: not
 	known func(addr netip.Addr) (granted bool) // nil: everybody is
+
+	session *fakeSession // nil: there is none
+	opened  []string     // objects that connections asked for, in order; guarded by r.mu
+	met     int          // first packets with the job's key; guarded by r.mu
 }
 
 // serveUDP adds a UDP port to a relay.
@@ -40,7 +44,11 @@ func serveUDP(t *testing.T, r *fakeRelay, faults func(*fakeUDP)) *fakeUDP {
 	if faults != nil {
 		faults(u)
 	}
-	server := bulk.NewServer(bulk.ServerConfig{Jobs: u})
+	config := bulk.ServerConfig{Jobs: u}
+	if u.session != nil {
+		config.Sessions = u.session
+	}
+	server := bulk.NewServer(config)
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = server.Serve(&holed{pc, u}) })
 	r.set(func() { r.udpPort = u.port })
@@ -84,6 +92,10 @@ func (u *fakeUDP) Lookup(id bulk.KeyID) (bulk.Job, bool) {
 	u.r.mu.Lock()
 	defer u.r.mu.Unlock()
 	key := bulk.NewKey(sha256.Sum256([]byte(u.r.token)))
+	if key.ID == id {
+		u.met++
+		u.r.cond.Broadcast()
+	}
 	return &fakeJob{u, key}, key.ID == id
 }
 
@@ -100,6 +112,7 @@ func (j *fakeJob) Open(_ context.Context, object string) (bulk.Body, error) {
 	r := j.u.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	j.u.opened = append(j.u.opened, object)
 	if object != "" && object != string(r.object) {
 		return nil, bulk.ErrChanged
 	}

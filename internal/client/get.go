@@ -231,6 +231,7 @@ func (d *download) begin(ctx context.Context, o *wire.Object) error {
 	}
 	d.current = newEngine(ctx, o.ID, d.file, o.Size)
 	d.govern() // before anybody asks for anything
+	d.udp.claim(d.current)
 	d.engine.put(d.current)
 	d.object.put(o.ID)
 	d.tick()

@@ -25,6 +25,10 @@ type udpPath struct {
 	alive  atomic.Pointer[udpConn] // nil while there is no connection that has answered
 	wanted cell[bool]              // whether there is to be a connection
 	again  chan struct{}           // the governor has given the connection up
+
+	mu    sync.Mutex
+	early *early // opened ahead of the ticket, and not ended
+	begun bool   // the object is known: it is too late for another
 }
 
 const (
