@@ -3,6 +3,7 @@ package bench_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -228,6 +229,18 @@ func TestScenarios(t *testing.T) {
 	}
 	if n := len(alone.Series.Bytes); n < 15 || len(alone.Series.Queue) != n || len(alone.Series.Lost) != n || alone.Series.Rival != nil || len(cubic.Series.Rival) == 0 {
 		t.Errorf("series: %+v", alone.Series)
+	}
+}
+
+func TestReservedRoomIsNotWritten(t *testing.T) {
+	labtest.Need(t, "nginx", "curl", "ping")
+	reserving := peer.Peer{
+		Name: "reserving", Needs: []string{"curl"},
+		Command: "fallocate -l 2000000 out; curl -sf {relay} | head -c 409600 | dd of=out conv=notrunc status=none; sleep 600",
+	}
+	results, _ := measure(t, bench.Options{Links: links(t, "all rate=1G rtt=1ms"), Peers: []peer.Peer{reserving}, Sizes: []int64{2_000_000}, Reps: 1, JumpGet: "unused"})
+	if r := results[0]; !r.Cut || math.Abs(r.Share*1e9/8*r.Seconds-409600) > 1 {
+		t.Errorf("share %v after %v s: %+v", r.Share, r.Seconds, r)
 	}
 }
 

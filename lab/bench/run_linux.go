@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/jumpget/jumpget/lab/emu"
@@ -105,7 +103,7 @@ func (r *runner) measure(ctx context.Context, t turn, dir string, vars peer.Vars
 	r.judge(res, t, dir, runErr, arrived, capacity)
 	r.fill(res, answer)
 	if res.OK && !t.peer.NoFile {
-		res.Start, res.Tail = growth.ends(t.size, res.Seconds, float64(t.size)*8/r.link.Limit()/r.link.RTT.Seconds())
+		res.Start, res.Tail = growth.ends(t.size, res.Seconds, float64(t.size)*8/r.link.Limit(), res.RTT)
 	}
 	others.fill(res, answer.Down.Series)
 	return r.servers.check()
@@ -167,20 +165,6 @@ func (r *runner) judge(res *Result, t turn, dir string, err error, arrived int64
 	if capacity > 0 {
 		res.Share = float64(min(got, t.size)) * 8 / capacity
 	}
-}
-
-// bytesIn returns how many bytes the files in dir occupy; a hole counts nothing.
-func bytesIn(dir string) (n int64) {
-	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return nil //nolint:nilerr // a file that vanishes meanwhile has no bytes
-		}
-		if info, err := d.Info(); err == nil {
-			n += min(info.Size(), info.Sys().(*syscall.Stat_t).Blocks*512)
-		}
-		return nil
-	})
-	return n
 }
 
 // fill takes over what the link has seen.

@@ -96,22 +96,22 @@ func TestGrowthTellsStartAndTail(t *testing.T) {
 	for at := 0.005; at < 3; at += .005 {
 		g.samples = append(g.samples, grown{at, min(int64(max(0, at-.7)*10e6), size-1000)})
 	}
-	start, tail := g.ends(size, 3, 10)
+	start, tail := g.ends(size, 3, 2, .2)
 	if math.Abs(start-.7) > .01 || math.Abs(tail-.3) > .01 {
 		t.Errorf("start %v, tail %v", start, tail)
 	}
 	for why, g := range map[string]growth{
 		"no samples":      {},
 		"room reserved":   {samples: []grown{{.1, size}}},
-		"kept in memory":  {samples: []grown{{.1, 0}, {2.9, size}}},
+		"kept in memory":  {samples: []grown{{.1, 0}, {2.8, 0}, {2.9, size}}},
 		"ends at a third": {samples: []grown{{.1, 0}, {2.9, size / 3}}},
-		"comes in steps":  {samples: []grown{{.1, size / 4}, {2.9, size}}},
+		"comes in steps":  {samples: []grown{{.05, 0}, {.1, size / 4}, {2.9, size / 4}, {2.95, size}}},
 	} {
-		if start, tail := g.ends(size, 3, 10); start != 0 || tail != 0 {
+		if start, tail := g.ends(size, 3, 2, .2); start != 0 || tail != 0 {
 			t.Errorf("%s: start %v, tail %v", why, start, tail)
 		}
 	}
-	if start, tail := g.ends(size, 3, 4); start != 0 || tail != 0 {
+	if start, tail := g.ends(size, 3, 2, .5); start != 0 || tail != 0 {
 		t.Errorf("a short file: start %v, tail %v", start, tail)
 	}
 }

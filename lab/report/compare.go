@@ -77,7 +77,7 @@ func (s sample) String() string {
 func shareGroups(rs []bench.Result) map[bench.Key]sample {
 	groups := map[bench.Key]sample{}
 	for _, r := range rs {
-		if !r.Missing {
+		if !r.Missing && r.From == 0 {
 			groups[r.Key()] = append(groups[r.Key()], r.Share)
 		}
 	}

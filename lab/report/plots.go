@@ -25,7 +25,9 @@ func Plots(dir string, rs []bench.Result) ([]Plot, error) {
 	}
 	var made []Plot
 	var errs []error
-	undisturbed := filter(Summarize(rs), func(c Cell) bool { return c.Scenario == "" })
+	undisturbed := filter(Summarize(rs), func(c Cell) bool {
+		return c.Scenario == "" && c.Files == 0 && c.Drawn == "" && !c.small() && (c.Missing || c.Share.Max > 0 || c.Failed > 0)
+	})
 	tables(undisturbed, func(part []Cell) {
 		size := part[0].Size
 		p := Plot{File: fileName("bars", "", size, ""), About: "Shares of each link, " + megabytes(size)}

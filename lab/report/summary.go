@@ -14,9 +14,14 @@ type Cell struct {
 	bench.Key
 	Missing bool // this machine does not have the peer
 	Runs    int
-	Failed  int // runs without the right file at the end
+	Failed  int     // runs without the right file at the end
+	Cut     bool    // its first run took too long, so there are no more
+	Carried bool    // and that was with a smaller file
+	RTT     float64 // seconds, of the link
+	Drawn   string  // what the link is, if it was drawn at random
 
 	Share, Seconds, First           Spread
+	Start, Tail                     Spread
 	QueueMean, QueueP99             Spread
 	Down, Up                        Spread
 	ClientCPU, RelayCPU             Spread
@@ -57,9 +62,18 @@ func Summarize(rs []bench.Result) []Cell {
 		cells = append(cells, cellOf(k, groups[k]))
 	}
 	slices.SortStableFunc(cells, func(a, b Cell) int {
-		return cmp.Or(cmp.Compare(a.Scenario, b.Scenario), cmp.Compare(a.Size, b.Size))
+		return cmp.Or(cmp.Compare(a.Scenario, b.Scenario), cmp.Compare(a.Files, b.Files), compareSizes(a, b))
 	})
 	return cells
+}
+
+// compareSizes orders by size; the sizes of links drawn at random fit each link and
+// stand in one table.
+func compareSizes(a, b Cell) int {
+	if a.Drawn != "" && b.Drawn != "" {
+		return 0
+	}
+	return cmp.Or(cmp.Compare(a.Drawn, b.Drawn), cmp.Compare(a.Size, b.Size))
 }
 
 func cellOf(k bench.Key, rs []bench.Result) Cell {
@@ -71,6 +85,8 @@ func cellOf(k bench.Key, rs []bench.Result) Cell {
 		if !r.OK {
 			c.Failed++
 		}
+		c.Cut, c.Carried = r.Cut && len(rs) == 1, r.From > 0
+		c.RTT, c.Drawn = r.RTT, r.Drawn
 		c.hasPing = c.hasPing || r.Ping != nil
 		c.hasSharing = c.hasSharing || r.Sharing != nil
 	}
@@ -116,6 +132,8 @@ func (c *Cell) measures() []measure {
 		always(&c.Share, func(r bench.Result) float64 { return r.Share }),
 		always(&c.Seconds, func(r bench.Result) float64 { return r.Seconds }),
 		{&c.First, func(r bench.Result) (float64, bool) { return r.First, r.First > 0 }},
+		{&c.Start, func(r bench.Result) (float64, bool) { return r.Start, r.Start > 0 }},
+		{&c.Tail, func(r bench.Result) (float64, bool) { return r.Tail, r.Start > 0 }},
 		always(&c.QueueMean, func(r bench.Result) float64 { return r.QueueMean }),
 		always(&c.QueueP99, func(r bench.Result) float64 { return r.QueueP99 }),
 		always(&c.Down, func(r bench.Result) float64 { return r.Down }),
@@ -146,20 +164,26 @@ func unique[T comparable](cells []Cell, of func(Cell) T) []T {
 	return out
 }
 
-func scenarioOf(c Cell) string { return c.Scenario }
-func sizeOf(c Cell) int64      { return c.Size }
 func linkOf(c Cell) string     { return c.Link }
 func peerOf(c Cell) string     { return c.Peer }
 
-// tables calls f with the cells of each scenario and size.
+// tables calls f with the cells that stand in one table: those of each scenario
+// and size, and all of links drawn at random together.
 func tables(cells []Cell, f func([]Cell)) {
-	for _, scenario := range unique(cells, scenarioOf) {
-		for _, size := range unique(cells, sizeOf) {
-			part := filter(cells, func(c Cell) bool { return c.Scenario == scenario && c.Size == size })
-			if len(part) > 0 {
-				f(part)
-			}
+	type table struct {
+		scenario string
+		files    int
+		size     int64
+		drawn    bool
+	}
+	of := func(c Cell) table {
+		if c.Drawn != "" {
+			return table{c.Scenario, c.Files, 0, true}
 		}
+		return table{c.Scenario, c.Files, c.Size, false}
+	}
+	for _, t := range unique(cells, of) {
+		f(filter(cells, func(c Cell) bool { return of(c) == t }))
 	}
 }
 

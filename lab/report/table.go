@@ -14,6 +14,9 @@ func Line(r bench.Result) string {
 	if r.Missing {
 		return fmt.Sprintf("%-8s %-17s %s", r.Link, r.Peer, r.Error)
 	}
+	if r.From > 0 {
+		return fmt.Sprintf("%-8s %-17s %s", r.Link, r.Peer, r.Error)
+	}
 	text := fmt.Sprintf("%-8s %-17s %6.2f s %5.1f %%  queue %5.1f/%5.1f ms  first %5.2f s",
 		r.Link, r.Peer, r.Seconds, r.Share*100, r.QueueMean, r.QueueP99, r.First)
 	if r.Scenario != "" {
@@ -39,17 +42,27 @@ func Line(r bench.Result) string {
 const lateLimit = 1
 
 // Table writes the results as Markdown: for each scenario and size one table of
-// shares (peers by links), one of what the peers did to others where that was
-// measured, and one of what they cost.
+// shares (peers by links), or of times if the file is small; then what starts and ends cost, what the
+// peers did to others where that was measured, and what they used.
 func Table(w io.Writer, rs []bench.Result) error {
 	var b strings.Builder
-	tables(Summarize(rs), func(part []Cell) {
-		title := fmt.Sprintf("%s, n = %s", megabytes(part[0].Size), runs(part))
+	all := Summarize(rs)
+	tables(all, func(part []Cell) {
+		title := fmt.Sprintf("%s, n = %s", sizeText(part[0]), runs(part))
 		if part[0].Scenario != "" {
 			title = "Scenario " + part[0].Scenario + ": " + title
 		}
 		fmt.Fprintf(&b, "### %s\n\n", title)
-		shares(&b, part)
+		switch {
+		case part[0].Drawn != "":
+			drawn(&b, part)
+		case part[0].small():
+			times(&b, part)
+		default:
+			shares(&b, part)
+		}
+		lists(&b, part, all)
+		ends(&b, part)
 		company(&b, part)
 		costs(&b, part)
 	})
@@ -60,11 +73,22 @@ func Table(w io.Writer, rs []bench.Result) error {
 
 func megabytes(size int64) string { return fmt.Sprintf("%g MB", float64(size)/1e6) }
 
+// sizeText says what was downloaded.
+func sizeText(c Cell) string {
+	switch {
+	case c.Drawn != "":
+		return "Links drawn at random"
+	case c.Files > 0:
+		return fmt.Sprintf("%d files, together %s", c.Files, megabytes(c.Size))
+	}
+	return megabytes(c.Size)
+}
+
 // runs says how many runs a median stands on.
 func runs(cells []Cell) string {
 	lo, hi := 0, 0
 	for _, c := range cells {
-		if c.Missing {
+		if c.Missing || c.Cut { // that stands in its cell
 			continue
 		}
 		if lo == 0 {
@@ -73,38 +97,32 @@ func runs(cells []Cell) string {
 		lo, hi = min(lo, c.Runs), max(hi, c.Runs)
 	}
 	if lo == hi {
-		return fmt.Sprint(lo)
+		return fmt.Sprint(max(1, lo))
 	}
 	return fmt.Sprintf("%d to %d", lo, hi)
 }
 
 // shares writes the median share of each peer on each link in per cent, the best in bold.
 func shares(b *strings.Builder, cells []Cell) {
-	links, peers := unique(cells, linkOf), unique(cells, peerOf)
 	b.WriteString("Per cent of what the link can carry: the median, and the least and the largest; bold: first on that link.\n\n")
-	row(b, "peer", links...)
-	row(b, "---", repeat("---:", len(links))...)
-	best := map[string]float64{}
-	for _, c := range cells {
-		if c.Failed == 0 {
-			best[c.Link] = max(best[c.Link], c.Share.Median)
-		}
+	merit := func(c Cell) float64 { return c.Share.Median }
+	peersByLinks(b, cells, func(c, best Cell) string { return share(c, true, best) }, merit)
+	notes := []struct {
+		applies func(Cell) bool
+		text    string
+	}{
+		{func(c Cell) bool { return c.Failed > 0 && !c.Cut }, "\\* not every run ended with the right file in its time; the share is that of what had arrived. ✗ nothing had.\n\n"},
+		{func(c Cell) bool { return c.Cut }, "† one run, which was ended because it took too long; the share is that of what had arrived. There was no second one, " +
+			"nor one with a larger file, where the share is that with the smaller.\n\n"},
 	}
-	for _, p := range peers {
-		var out []string
-		for _, l := range links {
-			c, ok := find(cells, l, p)
-			out = append(out, share(c, ok, best[l]))
+	for _, n := range notes {
+		if slices.ContainsFunc(cells, n.applies) {
+			b.WriteString(n.text)
 		}
-		row(b, p, out...)
-	}
-	b.WriteString("\n")
-	if slices.ContainsFunc(cells, func(c Cell) bool { return c.Failed > 0 }) {
-		b.WriteString("\\* not every run ended with the right file in its time; the share is that of what had arrived. ✗ nothing had.\n\n")
 	}
 }
 
-func share(c Cell, ok bool, best float64) string {
+func share(c Cell, ok bool, best Cell) string {
 	switch {
 	case !ok:
 		return "–"
@@ -112,12 +130,17 @@ func share(c Cell, ok bool, best float64) string {
 		return "missing"
 	case c.Failed == c.Runs && c.Share.Max == 0:
 		return "✗"
+	case c.Share.Max == 0: // it brings no file
+		return fmt.Sprintf("%.1f s", c.Seconds.Median)
 	}
 	text := percent(c.Share.Median)
-	if c.Failed == 0 && c.Share.Median == best {
+	if c.Peer == best.Peer {
 		text = "**" + text + "**"
 	}
-	if c.Failed > 0 {
+	switch {
+	case c.Cut:
+		text += "†"
+	case c.Failed > 0:
 		text += "\\*"
 	}
 	if c.Runs > 1 {
@@ -143,7 +166,7 @@ func company(b *strings.Builder, cells []Cell) {
 	b.WriteString("Others on the link. Shares are of what it can carry, on the wire; fairness is Jain's index of the two rates in the second half " +
 		"of a run (1: the same, 0.5: one has all); converged: seconds until the newcomer has nine tenths of its later rate.\n\n")
 	row(b, "link", "peer", "its share %", "the rival's %", "fairness", "converged s", "ping mean ms", "ping p99 ms", "pings lost %")
-	row(b, "---", append([]string{"---"}, repeat("---:", 7)...)...)
+	row(b, "---", append([]string{"---"}, rightAligned(7)...)...)
 	for _, c := range cells {
 		out := []string{c.Peer, "–", "–", "–", "–", "–", "–", "–"}
 		if c.hasSharing {
@@ -163,9 +186,9 @@ func company(b *strings.Builder, cells []Cell) {
 func costs(b *strings.Builder, cells []Cell) {
 	b.WriteString("<details><summary>What it costs: queue, wire, processor and memory (medians)</summary>\n\n")
 	row(b, "link", "peer", "seconds", "first data s", "queue mean ms", "queue p99 ms", "sent down per byte", "sent up MB per GB", "client CPU s/GB", "relay CPU s/GB", "client MiB", "relay MiB")
-	row(b, "---", append([]string{"---"}, repeat("---:", 10)...)...)
+	row(b, "---", append([]string{"---"}, rightAligned(10)...)...)
 	for _, c := range cells {
-		if c.Missing {
+		if c.Missing || c.Carried {
 			continue
 		}
 		row(b, c.Link, c.Peer,
@@ -222,4 +245,4 @@ func row(b *strings.Builder, first string, cells ...string) {
 	b.WriteString("| " + first + " | " + strings.Join(cells, " | ") + " |\n")
 }
 
-func repeat(s string, n int) []string { return slices.Repeat([]string{s}, n) }
+func rightAligned(n int) []string { return slices.Repeat([]string{"---:"}, n) }
