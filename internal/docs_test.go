@@ -110,8 +110,11 @@ func TestDocsTellOfEverySetting(t *testing.T) {
 }
 
 func TestDocsTellTheContract(t *testing.T) {
-	wantCode(t, "docs/wire.md", all(`= "((?:GET|POST|DELETE) /[^"]*)"`, read(t, "internal/wire/wire.go")))
-	wantCode(t, "docs/wire.md", all(`json:"([a-z0-9_]+)`, read(t, "internal/wire/json.go")))
+	for _, file := range []string{"wire", "json", "session"} {
+		source := read(t, "internal/wire/"+file+".go")
+		wantCode(t, "docs/wire.md", all(`= "((?:GET|POST|DELETE) /[^"]*)"`, source))
+		wantCode(t, "docs/wire.md", all(`json:"([a-z0-9_]+)`, source))
+	}
 	text := read(t, "docs/wire.md")
 	for _, code := range all(`Code = "(\w+)"`, read(t, "internal/job/error.go")) {
 		row := "| `" + code + "` | " + strconv.Itoa(wire.HTTPStatus(job.Code(code))) + " |"
