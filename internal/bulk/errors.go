@@ -11,10 +11,10 @@ type Code uint8
 
 // Codes of ERROR and BYE frames (section 3).
 const (
-	CodeDone     Code = 0 // the client needs nothing more
+	CodeDone     Code = 0 // the client needs nothing more, or the relay has closed the stream
 	CodeAddress  Code = 1 // the address is not granted; the connection goes on
 	CodeChanged  Code = 2 // the job has another object
-	CodeGone     Code = 3 // the job or its token is no more
+	CodeGone     Code = 3 // the job, its token or the session is no more
 	CodeFailed   Code = 4 // the relay can't get the bytes
 	CodeShutdown Code = 5 // the relay is going down
 	CodeBusy     Code = 6 // too many connections
@@ -25,7 +25,7 @@ var codeWords = map[Code]string{
 	CodeDone:     "the client needs nothing more",
 	CodeAddress:  "the relay does not know our address yet",
 	CodeChanged:  "the relay has another version of the file",
-	CodeGone:     "the relay does not know the job or its token any more",
+	CodeGone:     "the relay does not know the job, its token or the session any more",
 	CodeFailed:   "the relay can't get the file's bytes",
 	CodeShutdown: "the relay is going down",
 	CodeBusy:     "the relay has too many connections",

@@ -362,7 +362,14 @@ func TestKeysDiffer(t *testing.T) {
 	if a.ID == b.ID || a.psk == b.psk || a.cookie == b.cookie || a.psk == a.cookie || string(a.ID[:]) == string(a.psk[:16]) {
 		t.Error("keys of different tokens, or for different uses, are the same")
 	}
+	x := NewSessionKey(sha256.Sum256([]byte("a")))
+	if x.ID == a.ID || x.psk == a.psk || x.hello == a.hello || x.cookie == a.cookie {
+		t.Error("a session's key is a token's")
+	}
 	// Another implementation has to come to the same.
+	if got := hexOf(x.ID[:]); got != sessionKeyIDOfA {
+		t.Errorf("the key id of a session with the hash of \"a\" is %s", got)
+	}
 	if got := hexOf(a.ID[:]); got != keyIDOfA {
 		t.Errorf("the key id of token \"a\" is %s", got)
 	}

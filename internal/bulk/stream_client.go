@@ -129,7 +129,8 @@ func (c *streamCaller) answered() {
 
 // take takes in what a packet brings.
 func (c *streamCaller) take(f *fromRelay) bool {
-	if f.has.has(frameData) || f.has.has(frameMeta) || f.has.has(frameTaken) {
+	const foreign = set(1<<frameData | 1<<frameMeta | 1<<frameTaken | 1<<frameRepair)
+	if f.has&foreign != 0 {
 		return false
 	}
 	if f.has.has(frameStream) && !c.stream.receive(&f.stream) {

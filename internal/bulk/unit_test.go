@@ -19,6 +19,8 @@ func hexOf(b []byte) string { return hex.EncodeToString(b) }
 
 const keyIDOfA = "8fe96bd2691b154979121145756b86fd"
 
+const sessionKeyIDOfA = "aecda563245776d5f91b64450fbf997e"
+
 // pair returns both ends of a direction under one key.
 func pair(s suite) (*sealer, *opener) {
 	var key [32]byte
