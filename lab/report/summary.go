@@ -164,8 +164,8 @@ func unique[T comparable](cells []Cell, of func(Cell) T) []T {
 	return out
 }
 
-func linkOf(c Cell) string     { return c.Link }
-func peerOf(c Cell) string     { return c.Peer }
+func linkOf(c Cell) string { return c.Link }
+func peerOf(c Cell) string { return c.Peer }
 
 // tables calls f with the cells that stand in one table: those of each scenario
 // and size, and all of links drawn at random together.

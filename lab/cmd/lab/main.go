@@ -66,7 +66,7 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		listCommand(), checkCommand(), shellCommand(), benchCommand(), reportCommand(), compareCommand(),
+		listCommand(), checkCommand(), shellCommand(), benchCommand(), reportCommand(), compareCommand(), traceCommand(),
 		psCommand(), enterCommand(), stopCommand(), emulateCommand(), newLaneCommand(),
 	)
 	return root

@@ -92,6 +92,8 @@ func TestBadInputIsOneLine(t *testing.T) {
 		{"unknown flag", "bench --fast"},
 		{"no such file", "report /nowhere.jsonl"},
 		{"no results", "report " + noResults},
+		{"no such file", "trace /nowhere.jsonl"},
+		{"no trace", "trace " + noResults},
 		{"no such file", "compare /nowhere.jsonl " + noResults},
 		{"no lab", "stop no-such-lab"},
 	} {

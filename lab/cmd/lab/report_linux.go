@@ -58,3 +58,19 @@ func compareCommand() *cobra.Command {
 		},
 	}
 }
+
+func traceCommand() *cobra.Command {
+	var out, title string
+	cmd := &cobra.Command{
+		Use:   "trace FILE",
+		Short: "Plot how a UDP connection was paced",
+		Long: "Plot how a UDP connection was paced, from a file that `jumpget serve --trace DIR` has written:\n" +
+			"rate, bytes in flight, delay and loss over time. Under `lab bench` and `lab shell` the relay\n" +
+			"writes traces where JUMPGET_TRACE=DIR is set.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return report.Trace(args[0], out, title) },
+	}
+	cmd.Flags().StringVar(&out, "out", "trace.svg", "the SVG file to write")
+	cmd.Flags().StringVar(&title, "title", "", "what stands above it")
+	return cmd
+}
