@@ -26,7 +26,7 @@ func newSessionWorld(t *testing.T) *sessionWorld {
 	t.Helper()
 	w := &sessionWorld{world: newWorld(t, true), data: bytes.Repeat([]byte("0123456789abcdef"), 128<<10)}
 	script := "#!/bin/sh\necho \"$@\" >>" + w.file("ssh.log") + "\nexec ssh \"$@\"\n"
-	check(t, os.WriteFile(w.file("ssh.sh"), []byte(script), 0o700)) //nolint:gosec // a script needs its x
+	check(t, os.WriteFile(w.file("ssh.sh"), []byte(script), 0o700))
 	w.command = w.file("ssh.sh") + strings.TrimPrefix(w.command, "ssh")
 	w.origin.Add(origintest.File{Path: "/f.bin", Data: w.data, ETag: `"1"`})
 	return w

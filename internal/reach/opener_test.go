@@ -320,3 +320,46 @@ func TestRenewedAndMeasured(t *testing.T) {
 		t.Errorf("a fresh session is not kept")
 	}
 }
+
+// Before a proxy nothing follows the request until it is answered.
+func TestRequestBeforeAProxy(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer string
+		wrong  bool
+		final  bool
+	}{
+		"taken":            {answer: "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: jumpget/1\r\n\r\nfirst"},
+		"refused":          {answer: "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", wrong: true, final: true},
+		"not understood":   {answer: "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", wrong: true},
+		"another protocol": {answer: "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", wrong: true},
+		"no HTTP":          {answer: "SSH-2.0-x\r\n", wrong: true},
+		"an endless head":  {answer: "HTTP/1.1 101 X\r\nA: " + strings.Repeat("b", 2*maxHead), wrong: true},
+		"nothing":          {wrong: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := net.Pipe()
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			defer ours.Close()
+			wg.Go(func() {
+				defer theirs.Close()
+				q, err := http.ReadRequest(bufio.NewReader(theirs))
+				if err != nil || q.URL.Path != "/prefix/v1/stream" || q.Host != "relay.test:443" {
+					t.Errorf("%v, %v", q, err)
+				}
+				_, _ = io.WriteString(theirs, c.answer)
+			})
+			u := &upgraded{Conn: ours, head: upgrade(job.Endpoint{Host: "relay.test", Port: 443, Path: "/prefix"}, "b")}
+			err := u.settle(t.Context())
+			if (err != nil) != c.wrong || isType[*RefusedError](err) != c.final {
+				t.Fatalf("%v", err)
+			}
+			if err == nil {
+				b := make([]byte, 5)
+				if _, err := io.ReadFull(u, b); err != nil || string(b) != "first" {
+					t.Errorf("%q, %v", b, err)
+				}
+			}
+		})
+	}
+}

@@ -76,12 +76,7 @@ func openTLS(ctx context.Context, network string, at job.Endpoint, bearer string
 		return u, nil // what is written follows the request at once
 	}
 	// A proxy may stand in between, and take what follows for another request.
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-	if _, err := u.Write(nil); err == nil {
-		err = u.begin()
-	}
-	if err != nil {
+	if err := u.settle(ctx); err != nil {
 		_ = conn.Close() // the error before counts
 		return nil, err
 	}
@@ -120,6 +115,16 @@ func (u *upgraded) Read(p []byte) (int, error) {
 		}
 	}
 	return u.answer.Read(p)
+}
+
+// settle sends the request and waits for its answer.
+func (u *upgraded) settle(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = u.Close() })
+	defer stop()
+	if _, err := u.Write(nil); err != nil {
+		return err
+	}
+	return u.begin()
 }
 
 // begin reads the answer to the request.
