@@ -22,6 +22,7 @@ nothing: the address that it is used from has to be granted too, see
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeJobs,
 		RunE: a.withConfig(func(ctx context.Context, args []string) error {
+			a.cfg.Client.NoSession = true // a link that is made in a session ends with it
 			return a.withClient(func(c *client.Client) error { return a.link(ctx, c, args[0]) })
 		}),
 	})

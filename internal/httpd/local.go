@@ -25,6 +25,7 @@ type Jobs interface {
 	Watch(ctx context.Context, owner string, id job.ID, fromChunk int) iter.Seq2[job.Event, error]
 	OpenOwned(ctx context.Context, owner string, id job.ID) (*relay.Body, error)
 	Renew(ctx context.Context, owner string, id job.ID) (job.Ticket, error)
+	RenewIn(ctx context.Context, s *relay.Session, id job.ID) (job.Ticket, error)
 	Extend(ctx context.Context, owner string, id job.ID, seconds int64) (job.Status, error)
 	Remove(ctx context.Context, owner string, id job.ID) error
 	Allow(ctx context.Context, g job.Grant) error

@@ -188,7 +188,11 @@ func (s *Local) events(w http.ResponseWriter, r *http.Request, who Identity) err
 }
 
 func (s *Local) ticket(w http.ResponseWriter, r *http.Request, who Identity) error {
-	t, err := s.cfg.Jobs.Renew(r.Context(), who.User, jobID(r))
+	renew := func() (job.Ticket, error) { return s.cfg.Jobs.Renew(r.Context(), who.User, jobID(r)) }
+	if held := connOf(r.Context()).held; held != nil {
+		renew = func() (job.Ticket, error) { return s.cfg.Jobs.RenewIn(r.Context(), held.Session, jobID(r)) }
+	}
+	t, err := renew()
 	if err != nil {
 		return err
 	}

@@ -157,6 +157,20 @@ func TestRulesOfASession(t *testing.T) {
 	if again := a.as("ann", 2).submit(in); again.Job != ticket.Job || again.Token == ticket.Token {
 		t.Errorf("over ssh: %+v", again)
 	}
+	// What is given out in a session ends with it.
+	var fresh wire.Ticket
+	c.into(&fresh, "POST", wire.JobPath(ticket.Job, "/ticket"), nil)
+	loose := c.submit(wire.Submit{URL: w.url()})
+	for _, one := range []wire.Ticket{ticket, fresh, loose} {
+		defer func() {
+			if v := w.relay.Authorize(t.Context(), one.Job, one.Token, elsewhere); v != relay.Refused {
+				t.Errorf("after the end: %v", v)
+			}
+		}()
+		if v := w.relay.Authorize(t.Context(), one.Job, one.Token, elsewhere); v != relay.Granted {
+			t.Errorf("in the session: %v", v)
+		}
+	}
 	// Each use prolongs, and every answer says until when.
 	w.ahead.Add(int64(6 * time.Hour))
 	got := c.do("GET", "/v1/jobs", nil)

@@ -16,13 +16,17 @@ func (p *Public) opensStream(r *http.Request) bool {
 	if p.cfg.API == nil || r.Method+" "+r.URL.Path != wire.RouteStream || r.ContentLength != 0 || !r.ProtoAtLeast(1, 1) {
 		return false
 	}
-	if r.TLS == nil {
-		peer, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err != nil || !p.cfg.Proxies.Trusts(peer.Addr()) {
-			return false
-		}
+	if r.TLS == nil && !p.proxied(r) {
+		return false
 	}
 	return hasToken(r.Header.Values("Connection"), "upgrade") && hasToken(r.Header.Values("Upgrade"), wire.UpgradeProtocol)
+}
+
+// proxied reports whether a request in plaintext comes from a trusted proxy that
+// speaks TLS with its clients.
+func (p *Public) proxied(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && !p.cfg.Plain && p.cfg.Proxies.Trusts(peer.Addr().Unmap())
 }
 
 // hasToken looks for a word in a header that is a list of them.

@@ -195,6 +195,10 @@ func TestTheStreamNeedsTLS(t *testing.T) {
 	if got := ask(plain); got.StatusCode != 404 {
 		t.Errorf("in plaintext: %s", got.Status)
 	}
+	both := newDoor(t, w, withAPI(a), func(c *PublicConfig) { c.Plain, c.Proxies = true, proxies("127.0.0.0/8") })
+	if got := ask(both, "X-Forwarded-For: "+elsewhere.String()); got.StatusCode != 404 {
+		t.Errorf("from a proxy whose clients speak plaintext: %s", got.Status)
+	}
 	proxied := newDoor(t, w, withAPI(a), func(c *PublicConfig) { c.Proxies = proxies("127.0.0.0/8") })
 	if got := ask(proxied, "X-Forwarded-For: "+elsewhere.String()); got.StatusCode != 101 {
 		t.Errorf("from a proxy: %s", got.Status)

@@ -67,6 +67,20 @@ func (r *Relay) retain(seconds int64) (time.Duration, error) {
 // Renew gives a fresh ticket for a job that has one already. Older tokens stay
 // good until they expire.
 func (r *Relay) Renew(ctx context.Context, owner string, id job.ID) (job.Ticket, error) {
+	return r.renew(ctx, Submission{Owner: owner}, id)
+}
+
+// RenewIn is Renew in a session, with which the ticket's token ends: what somebody
+// gets who has stolen a session must not outlive it.
+func (r *Relay) RenewIn(ctx context.Context, s *Session, id job.ID) (job.Ticket, error) {
+	if err := s.Err(); err != nil {
+		return job.Ticket{}, err
+	}
+	return r.renew(ctx, Submission{Owner: s.owner, Session: s}, id)
+}
+
+func (r *Relay) renew(ctx context.Context, s Submission, id job.ID) (job.Ticket, error) {
+	owner := s.Owner
 	j, err := r.owned(ctx, owner, id)
 	if err != nil {
 		return job.Ticket{}, err
@@ -84,7 +98,7 @@ func (r *Relay) Renew(ctx context.Context, owner string, id job.ID) (job.Ticket,
 		return job.Ticket{}, errExpired()
 	}
 	r.log.InfoContext(ctx, "renew", "job", id, "owner", owner)
-	return r.ticket(ctx, j, &Submission{})
+	return r.ticket(ctx, j, &s)
 }
 
 // Status returns one job of owner's.

@@ -20,19 +20,22 @@ type Submission struct {
 	// job, whatever else is asked for.
 	ID job.ID
 
-	// Session in which it is submitted; nil: over ssh. With an ID it decides the
-	// token, so that the client need not wait for it.
+	// Session in which it is submitted; nil: over ssh. The token ends with it. With
+	// an ID it decides the token, so that the client need not wait for it.
 	Session *Session
 }
 
 // token returns the token for a job of this submission, and its Token but for
-// the Job.
+// the Job. What is given out in a session ends with it.
 func (s *Submission) token(expires time.Time) (string, Token) {
-	if s.Session == nil || s.ID == "" {
+	if s.Session == nil {
 		token := access.NewToken()
 		return token, Token{Hash: access.Hash(token), Expires: expires}
 	}
-	token := s.Session.hash.Ticket(string(s.ID))
+	token := access.NewToken()
+	if s.ID != "" {
+		token = s.Session.hash.Ticket(string(s.ID))
+	}
 	if s.Session.until.Before(expires) {
 		expires = s.Session.until
 	}
