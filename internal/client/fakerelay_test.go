@@ -67,7 +67,7 @@ type fakeRelay struct {
 	holdSums   bool                        // no sums are told
 	onRead     func(r *fakeRelay, n int64) // hears of each door read
 	dial       func() (net.Conn, error)    // nil: the API's port
-	onSubmit   func(s wire.Submit)         // hears of each submission before it is answered
+	onSubmit   func(s wire.Submit) error   // hears of each submission before it is answered, and may refuse it
 }
 
 func newFakeRelay(t testing.TB, size int) *fakeRelay {
@@ -358,7 +358,10 @@ func (r *fakeRelay) submit(w http.ResponseWriter, q *http.Request) {
 	hear := r.onSubmit
 	r.mu.Unlock()
 	if hear != nil {
-		hear(s)
+		if err := hear(s); err != nil {
+			refuse(w, err)
+			return
+		}
 	}
 	r.set(func() {
 		for _, a := range s.Allow {

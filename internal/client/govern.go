@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/jumpget/jumpget/internal/progress"
-	"github.com/jumpget/jumpget/internal/reach"
 )
 
 // standby is how many connections to the public door are kept while UDP carries
@@ -56,7 +55,7 @@ func (d *download) sight(e *engine) sight {
 // helps out: over ssh it would only be in their way. In a session there is no ssh,
 // and its stream goes the same ways as they do.
 func (d *download) sshPatience() time.Duration {
-	if d.c.api.tunnel.way() != reach.SSH {
+	if d.c.api.tunnel.inSession() {
 		return d.ticketAt + doorSilence
 	}
 	if !d.gov.udp {

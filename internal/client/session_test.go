@@ -77,7 +77,7 @@ func inSession(t *testing.T, r *fakeRelay, faults func(*fakeUDP)) (*fakeUDP, *Cl
 		}
 	})
 	r.set(func() {
-		r.onSubmit = func(sub wire.Submit) { // and nothing is answered before the data was asked for
+		r.onSubmit = func(sub wire.Submit) error { // and nothing is answered before the data was asked for
 			r.set(func() { r.token, u.met = hash.Ticket(string(sub.Submission)), 0 })
 			giveUp := time.AfterFunc(10*time.Second, func() { r.set(func() { u.met++ }) })
 			defer giveUp.Stop()
@@ -86,6 +86,7 @@ func inSession(t *testing.T, r *fakeRelay, faults func(*fakeUDP)) (*fakeUDP, *Cl
 			for u.met == 0 {
 				r.cond.Wait()
 			}
+			return nil
 		}
 		r.dial = func() (net.Conn, error) { return nil, errors.New("ssh was not to be used") }
 	})
@@ -249,9 +250,9 @@ func TestCredentialsWaitForTheStream(t *testing.T) {
 	c.sessions.opener.Works()
 	r.set(func() {
 		hear := r.onSubmit
-		r.onSubmit = func(s wire.Submit) {
+		r.onSubmit = func(s wire.Submit) error {
 			early.Store(!c.api.tunnel.answered.Load())
-			hear(s)
+			return hear(s)
 		}
 	})
 	req := request(t.TempDir())
@@ -272,17 +273,18 @@ func TestSubmissionIDs(t *testing.T) {
 	var ids []job.ID
 	hear := r.onSubmit
 	r.set(func() {
-		r.onSubmit = func(s wire.Submit) {
+		r.onSubmit = func(s wire.Submit) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if ids = append(ids, s.Submission); len(ids) == 1 {
-				hear(s)
+				_ = hear(s)                                   // it takes all
 				time.AfterFunc(100*time.Millisecond, func() { // the relay forgets the job
 					r.set(func() { r.id, r.failed = job.NewID(), nil })
 					_ = c.api.tunnel.close()
 					r.set(func() { r.received = len(r.body) })
 				})
 			}
+			return nil
 		}
 	})
 	mustGet(t, c, r, request(t.TempDir()))
@@ -290,5 +292,25 @@ func TestSubmissionIDs(t *testing.T) {
 	defer mu.Unlock()
 	if len(ids) != 2 || ids[0] == ids[1] || !ids[0].Valid() {
 		t.Errorf("%v", ids)
+	}
+}
+
+// The session ends just as the submission arrives: what is over is not the job.
+func TestSessionEndsUnderASubmission(t *testing.T) {
+	r := newFakeRelay(t, 1<<20)
+	u, c := inSession(t, r, nil)
+	refused := false
+	r.set(func() {
+		r.onSubmit = func(wire.Submit) error {
+			if refused {
+				return nil
+			}
+			refused = true
+			return job.Errorf(job.CodeExpired, "the session has ended")
+		}
+	})
+	mustGet(t, c, r, request(t.TempDir()))
+	if r.submits.Load() != 2 || u.session.streams.Load() != 2 {
+		t.Errorf("%d submissions on %d streams", r.submits.Load(), u.session.streams.Load())
 	}
 }

@@ -90,6 +90,12 @@ func (t *tunnel) way() reach.Way {
 	return reach.WayOf(c.Conn)
 }
 
+// inSession tells whether the current connection is a session's stream.
+func (t *tunnel) inSession() bool {
+	w := t.way()
+	return w == reach.UDP || w == reach.TLS
+}
+
 // abandon closes the connection if nothing has come over it since then: a
 // laptop that changed networks has a tunnel that is dead without knowing it.
 func (t *tunnel) abandon(since time.Time) {

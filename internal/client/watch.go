@@ -38,6 +38,7 @@ type watcher struct {
 	state   job.State
 	sums    span.Set // of chunk numbers whose sums came
 	submits int
+	doubted bool // the session was taken for the cause of an error
 	heard   bool // something new came since the last subscription
 }
 
@@ -190,6 +191,10 @@ func (w *watcher) follows(j *wire.Job) {
 func (w *watcher) judge(ctx context.Context, err error) error {
 	switch {
 	case err == nil || ctx.Err() != nil:
+		return nil
+	case !w.doubted && errors.Is(err, &job.Error{Code: job.CodeExpired}) && w.d.c.api.tunnel.inSession():
+		w.doubted = true // it may be the session that is over, and not the job: another stream shows
+		w.d.c.api.tunnel.abandon(time.Now())
 		return nil
 	case gone(err) && w.d.req.Job == "" && w.id != "" && w.submits < maxResubmits:
 		w.submits++
