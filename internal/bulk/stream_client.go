@@ -35,13 +35,14 @@ const streamHello = basePacket - helloCost - 24
 
 type streamCaller struct {
 	caller
-	stream *Stream
-	up     upstream
-	begun  int64         // bytes in the first packet
-	linger time.Duration // how long what was written before Close may take; 0: it is open
-	urged  int           // how often the relay was asked to take note of us
-	urgeAt time.Duration // when it is again
-	heard  streamAck
+	stream     *Stream
+	up         upstream
+	answeredAt time.Duration
+	begun      int64         // bytes in the first packet
+	linger     time.Duration // how long what was written before Close may take; 0: it is open
+	urged      int           // how often the relay was asked to take note of us
+	urgeAt     time.Duration // when it is again
+	heard      streamAck
 }
 
 // DialStream opens a stream over pc, which it owns from then on, to a relay's UDP
@@ -122,9 +123,22 @@ func (c *streamCaller) firstAt() (time.Duration, int) {
 }
 
 func (c *streamCaller) answered() {
-	now := c.now()
-	c.up.begin(now, now-c.link.began, c.begun)
+	c.answeredAt = c.now()
+	c.up.begin(c.answeredAt, c.begun)
+	c.learn()
 	c.stream.acknowledged(c.begun)
+}
+
+// learn tells the upstream what is known of the path otherwise. What the relay
+// has not measured yet lies between what the first and the last copy of the first
+// packet took: a little more than the latter is a start.
+func (c *streamCaller) learn() {
+	l := &c.link
+	rtt := l.rtt
+	if rtt == 0 {
+		rtt = max(c.answeredAt-l.began-askAt(l.asked-1), min((c.answeredAt-l.began)/4, 100*time.Millisecond))
+	}
+	c.up.learn(rtt, float64(c.lost()+4)/float64(c.stats.Packets+20))
 }
 
 // take takes in what a packet brings.
@@ -139,6 +153,11 @@ func (c *streamCaller) take(f *fromRelay) bool {
 	if f.has.has(frameStreamAck) {
 		c.up.acknowledge(&f.heard, c.now())
 		c.stream.acknowledged(c.up.base)
+	}
+	if f.has.has(framePong) {
+		if now := c.now(); f.pong <= uint64(now) {
+			c.up.time(now-time.Duration(f.pong), now)
+		}
 	}
 	if !f.has.has(frameError) {
 		c.stream.hear()
@@ -160,7 +179,7 @@ func (c *streamCaller) send(now time.Duration) time.Duration {
 		return 0
 	}
 	_, _, risen := c.stream.acknowledged(0)
-	c.up.missing = float64(c.lost()+4) / float64(c.stats.Packets+20)
+	c.learn()
 	urge := c.urge(now)
 	for {
 		sp, again := c.up.next(now, c.stream.written())

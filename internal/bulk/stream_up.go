@@ -41,7 +41,9 @@ type upstream struct {
 	cover   runs // of flights and sack, made anew for each choice
 
 	window   int
-	rtt      time.Duration // smoothed; 0: not known
+	rtt      time.Duration // smoothed
+	taken    bool          // it was measured here
+	other    float64       // share of packets that are lost the other way
 	least    time.Duration
 	leastAt  time.Duration
 	shrunk   time.Duration // when the window was made smaller
@@ -50,15 +52,43 @@ type upstream struct {
 	lost     int // bytes, in this round
 	came     int
 	round    time.Duration // when it began
-	missing  float64       // the share of packets that is lost on the way here
+	gone     float64       // packets that were lost of late
+	landed   float64       // and that were not
 }
 
-// begin is told when the relay has answered, after a time that is about one
-// round trip; it has the first bytes.
-func (u *upstream) begin(now, took time.Duration, first int64) {
+// begin is told when the relay has answered; it has the first bytes.
+func (u *upstream) begin(now time.Duration, first int64) {
 	u.base, u.high, u.limit = first, max(u.high, first), max(u.limit, first)
-	u.window, u.rtt, u.round = upFirst, max(took, time.Millisecond), now
-	u.missing = 0.2
+	u.window, u.round = upFirst, now
+}
+
+// learn takes in what others know of the path, as long as nothing was measured
+// here: the round trip, and the share of packets that are lost the other way.
+func (u *upstream) learn(rtt time.Duration, missing float64) {
+	if !u.taken {
+		u.rtt = max(rtt, time.Millisecond)
+	}
+	u.other = missing
+}
+
+// missing is the share of packets that get lost.
+func (u *upstream) missing() float64 {
+	const doubt = 8
+	return min(max(u.other, u.gone/(u.gone+u.landed+doubt), 0.01), 0.6)
+}
+
+// count notes what became of a packet; what was long ago counts less.
+func (u *upstream) count(arrived bool, bytes int) {
+	const memory = 200
+	if u.gone+u.landed > memory {
+		u.gone, u.landed = u.gone/2, u.landed/2
+	}
+	if arrived {
+		u.landed++
+		return
+	}
+	u.gone++
+	u.lost += bytes
 }
 
 // flying is how many bytes are on their way.
@@ -99,7 +129,7 @@ func (u *upstream) next(now time.Duration, end int64) (sp span.Span, again time.
 func (u *upstream) expire(now time.Duration) {
 	n := 0
 	for timeout := u.timeout(); n < len(u.flights) && now >= u.flights[n].sent+timeout; n++ {
-		u.lost += int(u.flights[n].Len())
+		u.count(false, int(u.flights[n].Len()))
 	}
 	if n > 0 {
 		u.timeouts++
@@ -158,8 +188,7 @@ func (u *upstream) tail(now time.Duration, end int64) (sp span.Span, again time.
 // copies is how often something small is sent before its acknowledgement can
 // come, so that it gets through at the first attempt.
 func (u *upstream) copies() int {
-	p := min(max(u.missing, 0.01), 0.6)
-	return min(upCopies, int(math.Ceil(math.Log(goal)/math.Log(p))))
+	return min(upCopies, int(math.Ceil(math.Log(goal)/math.Log(u.missing()))))
 }
 
 // pause is how long to wait after so many copies of something small.
@@ -204,7 +233,9 @@ func (u *upstream) acknowledge(a *streamAck, now time.Duration) {
 	if news == 0 {
 		return
 	}
-	u.timeouts = 0
+	if u.taken { // else the timeout itself may be too short (Karn's rule)
+		u.timeouts = 0
+	}
 	u.came += int(news)
 	u.lose(u.land(now))
 	u.turn(now)
@@ -229,6 +260,7 @@ func (u *upstream) land(now time.Duration) (newest time.Duration) {
 		}
 		if landed.add(f.Span, nil) > 0 { // else it is a copy of one before
 			newest = max(newest, f.sent)
+			u.count(true, 0)
 		}
 		if f.clear {
 			u.measure(now-f.sent, int(f.Len()), now)
@@ -240,11 +272,11 @@ func (u *upstream) land(now time.Duration) (newest time.Duration) {
 
 // lose gives up what was sent well before something that has come.
 func (u *upstream) lose(newest time.Duration) {
-	reo := max(leastReo, u.rtt/8)
+	reo := max(2*leastReo, u.rtt/4) // several packets go at once, and nobody tells of late ones
 	kept := u.flights[:0]
 	for _, f := range u.flights {
 		if f.sent+reo < newest {
-			u.lost += int(f.Len())
+			u.count(false, int(f.Len()))
 			continue
 		}
 		kept = append(kept, f)
@@ -255,16 +287,25 @@ func (u *upstream) lose(newest time.Duration) {
 // measure takes in a round trip of n bytes, and lets the window grow unless
 // there is a queue.
 func (u *upstream) measure(took time.Duration, n int, now time.Duration) {
-	took = max(took, time.Microsecond)
-	if u.least == 0 || took < u.least || now-u.leastAt > upForget {
-		u.least, u.leastAt = took, now
-	}
-	u.rtt += (took - u.rtt) / 8
+	u.time(took, now)
 	switch queue := took - u.least; {
 	case queue < max(15*time.Millisecond, u.least/4):
 		u.window = min(upMost, u.window+n)
 	case queue > max(50*time.Millisecond, u.least/2):
 		u.shrink(now, 3)
+	}
+}
+
+// time takes in a round trip.
+func (u *upstream) time(took, now time.Duration) {
+	took = max(took, time.Microsecond)
+	if u.least == 0 || took < u.least || now-u.leastAt > upForget {
+		u.least, u.leastAt = took, now
+	}
+	if u.taken {
+		u.rtt += (took - u.rtt) / 8
+	} else {
+		u.rtt, u.taken = took, true
 	}
 }
 
