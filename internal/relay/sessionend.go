@@ -114,28 +114,58 @@ func (r *Relay) sweepSessions(ctx context.Context) time.Duration {
 			delete(r.sess.tokens, hash)
 		}
 	}
+	look := apart(now, r.sess.looked)
+	if look {
+		r.sess.looked = now
+	}
 	r.sess.mu.Unlock()
+	exists := r.userCheck(look)
 	for _, s := range all {
-		if left := r.sweepSession(ctx, s, now); left > 0 {
+		if left := r.sweepSession(ctx, s, now, exists); left > 0 {
 			next = min(next, left)
 		}
 	}
 	return next
 }
 
+// apart reports whether two times are so far apart that something regular is due;
+// sweeps may follow each other much faster, and a clock may be set back.
+func apart(now, before time.Time) bool { return now.Sub(before).Abs() >= sweepEvery }
+
+// userCheck returns what tells whether a session's user is still there. Each user
+// is looked up once, since that may mean a network's directory; or none is.
+func (r *Relay) userCheck(look bool) func(job.Session) bool {
+	if !look {
+		return func(job.Session) bool { return true }
+	}
+	type user struct {
+		name   string
+		source job.Source
+	}
+	known := map[user]bool{}
+	return func(s job.Session) bool {
+		u := user{s.Owner, s.Source}
+		if _, ok := known[u]; !ok {
+			known[u] = r.cfg.UserExists(s)
+		}
+		return known[u]
+	}
+}
+
 // sweepSession looks after one session and returns how long it has left.
-func (r *Relay) sweepSession(ctx context.Context, s *Session, now time.Time) time.Duration {
+func (r *Relay) sweepSession(ctx context.Context, s *Session, now time.Time, exists func(job.Session) bool) time.Duration {
 	r.sess.mu.Lock()
-	info, dirty, over := s.info, s.dirty, s.over
+	info, over := s.info, s.over
+	note := s.dirty && apart(now, s.noted)
 	r.sess.mu.Unlock()
 	switch {
 	case over:
 	case !now.Before(info.Expires):
 		r.endSession(s, "its time is over")
-	case !r.cfg.UserExists(info):
+	case !exists(info):
 		r.endSession(s, "there is no such user any more")
 	default:
-		if dirty {
+		if note {
 			r.noteUse(ctx, s, info)
 		}
 		return info.Expires.Sub(now)

@@ -44,8 +44,9 @@ type Session struct {
 	info    job.Session
 	known   map[netip.Addr]bool // where its holder receives; true: used from there since the start
 	over    bool
-	dirty   bool // info has changed since it was stored
-	streams int  // under way, of a holder who has proved to receive
+	dirty   bool      // info has changed since it was stored,
+	noted   time.Time // which was then
+	streams int       // under way, of a holder who has proved to receive
 }
 
 // sessions are those of a relay. The store has them for the next start.
@@ -55,6 +56,7 @@ type sessions struct {
 	bearer map[[32]byte]*Session
 	tokens map[[32]byte]derived
 	coming map[[32]byte]chan struct{} // tokens that are about to be stored
+	looked time.Time                  // when it was last asked whether their users are still there
 }
 
 // derived is a token that ends with its session.
@@ -184,6 +186,7 @@ func (r *Relay) noteUse(ctx context.Context, s *Session, info job.Session) {
 	}
 	r.sess.mu.Lock()
 	defer r.sess.mu.Unlock()
+	s.noted = r.now()
 	if s.info == info {
 		s.dirty = false
 	}

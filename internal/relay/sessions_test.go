@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -264,6 +265,40 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
+// While a session is in use, that is written down now and then, and not at each
+// request or sweep.
+func TestUseIsNotedNowAndThen(t *testing.T) {
+	t.Parallel()
+	n := new(noting)
+	w := newWorld(t, withStore(func(s store.Store) store.Store { n.Store = s; return n }))
+	s, _ := w.issue(alice)
+	s.Use(w.ctx(), home)
+	defer s.Hold()()
+	for range 60 {
+		w.clock.advance(time.Second)
+		s.Use(w.ctx(), home)
+		w.sweep(w.ctx())
+	}
+	if got := n.n.Load(); got < 2 || got > 4 {
+		t.Errorf("noted %d times in a minute", got)
+	}
+	all, err := w.db.Sessions(w.ctx())
+	if err != nil || len(all) != 1 || w.clock.Now().Sub(all[0].Used) > sweepEvery {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+// noting counts the notes of uses.
+type noting struct {
+	store.Store
+	n atomic.Int64
+}
+
+func (n *noting) UseSession(ctx context.Context, s job.Session) error {
+	n.n.Add(1)
+	return n.Store.UseSession(ctx, s)
+}
+
 // However full the disk is, a revoked session is over; and it stays over when
 // the store can be written again.
 func TestRevokeWithABrokenStore(t *testing.T) {
@@ -304,17 +339,24 @@ func (d *deaf) DeleteSession(ctx context.Context, id job.ID) error {
 func TestARemovedUsersSessionsEnd(t *testing.T) {
 	t.Parallel()
 	var gone sync.Map
+	asked := 0
 	w := newWorld(t, with(func(c *Config) {
-		c.UserExists = func(s job.Session) bool { _, no := gone.Load(s.Owner); return !no }
+		c.UserExists = func(s job.Session) bool { asked++; _, no := gone.Load(s.Owner); return !no }
 	}))
 	a, _ := w.issue(alice)
 	b, _ := w.issue(bob)
 	again, _ := w.issue(bob)
-	w.sweep(w.ctx())
+	for range 10 { // one after the other: nobody needs to be asked for so often
+		w.sweep(w.ctx())
+	}
+	if asked != 2 {
+		t.Errorf("asked for two users %d times", asked)
+	}
 	gone.Store(bob, true)
 	if b.StillUser() || !ended(b) || !a.StillUser() {
 		t.Error("a stream of a removed user's begins")
 	}
+	w.clock.advance(sweepEvery)
 	w.sweep(w.ctx())
 	if !ended(again) || ended(a) {
 		t.Error("the wrong sessions have ended")
