@@ -53,6 +53,11 @@ func (r *runner) one(ctx context.Context, t turn) (res Result, err error) {
 			return res, ctx.Err()
 		}
 	}
+	if t.peer.Afresh {
+		if err := r.servers.restartJumpGet(ctx); err != nil {
+			return res, err
+		}
+	}
 	if err := r.measure(ctx, t, dir, vars, &res); err != nil {
 		return res, err
 	}
@@ -199,6 +204,8 @@ func (r *runner) vars(who string, rep int) peer.Vars {
 		"jumpget":   r.opt.JumpGet,
 	}
 	vars["fresh"] = vars["origin"] + "?" + vars["run"]
+	vars["tiny"] = vars["origindir"] + "/" + tinyName + "?" + vars["run"]
+	vars["learn"] = vars["origindir"] + "/" + learnName + "?" + vars["run"]
 	for name := range peer.Lists {
 		vars[name] = r.servers.path(name)
 	}

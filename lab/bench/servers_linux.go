@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/jumpget/jumpget/lab/netns"
 	"github.com/jumpget/jumpget/lab/peer"
 	"github.com/jumpget/jumpget/lab/profile"
@@ -77,8 +79,9 @@ http { access_log off; sendfile on; server {
 	root %[3]s;
 	# Reading a hole by sendfile would fill it with memory.
 	location = /%[4]s { sendfile off; }
+	location = /%[5]s { sendfile off; }
 } }
-`, conf, addr, s.www, endlessName)
+`, conf, addr, s.www, endlessName, learnName)
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return err
 	}
@@ -181,7 +184,22 @@ func (s *servers) hysteria(ctx context.Context, h topo.Host, role, name, addr st
 }
 
 func (s *servers) startJumpGet(ctx context.Context, _ profile.Profile) error {
-	return s.run(ctx, topo.Relay, "relay", "127.0.0.1:4100", s.jumpget, "serve")
+	return s.run(ctx, topo.Relay, relayName, "127.0.0.1:4100", s.jumpget, "serve")
+}
+
+// relayName is what JumpGet's relay is called among the servers.
+const relayName = "relay"
+
+// restartJumpGet ends the relay and starts it again on the same data.
+func (s *servers) restartJumpGet(ctx context.Context) error {
+	s.running = slices.DeleteFunc(s.running, func(one server) bool {
+		if one.name == relayName {
+			one.process.Signal(unix.SIGTERM)
+			one.process.End()
+		}
+		return one.name == relayName
+	})
+	return s.startJumpGet(ctx, profile.Profile{})
 }
 
 // env is the environment of everything that runs on a host: a home of its own,

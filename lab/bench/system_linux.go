@@ -46,7 +46,7 @@ func version(ctx context.Context, p peer.Peer, jumpget string) string {
 		command, args = jumpget, []string{"version"}
 	case command == "hysteria":
 		args = []string{"version"}
-	case command == "scp":
+	case command == "scp", command == "ssh":
 		command, args = "ssh", []string{"-V"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

@@ -17,6 +17,8 @@ const (
 	fileName    = "file.bin"
 	manyName    = "many" // the folder of the files of a list
 	tinyName    = "tiny"
+	learnName   = "learn" // from which a relay learns the path
+	learnSize   = 10_000_000
 	endlessName = "endless"
 	endlessSize = 1 << 40 // more than any rival gets
 )
@@ -38,12 +40,17 @@ func (w *www) create() error {
 	if err := os.WriteFile(filepath.Join(w.dir, tinyName), []byte("tiny\n"), 0o644); err != nil {
 		return err
 	}
-	// A hole, so it takes no memory; the lab's links compress nothing.
-	endless, err := os.Create(filepath.Join(w.dir, endlessName))
-	if err != nil {
-		return err
+	// Holes, so they take no memory; the lab's links compress nothing.
+	for name, size := range map[string]int64{endlessName: endlessSize, learnName: learnSize} {
+		hole, err := os.Create(filepath.Join(w.dir, name))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(hole.Truncate(size), hole.Close()); err != nil {
+			return err
+		}
 	}
-	return errors.Join(endless.Truncate(endlessSize), endless.Close())
+	return nil
 }
 
 // fill puts a file of that size there, or so many files that have it together,

@@ -37,6 +37,9 @@ type Peer struct {
 	// Many is a shell line that fetches a list of files into the folder "out", or
 	// "" for a peer that can't.
 	Many string
+	// Afresh means that the relay is started anew after Before, so that it does not
+	// remember the path from an earlier run.
+	Afresh bool
 	// NoFile means that Command brings nothing, and only its time counts.
 	NoFile bool
 }
@@ -60,6 +63,7 @@ var Lists = map[string]List{
 // and {sshw} a script of it, {dest} ssh's destination, {path} the file's path on
 // the relay, {jumpget} the program. Of a list of files {many} is the folder on the
 // relay, and Lists names files of their URLs. {origindir} and {run} are what Lists are made of.
+// {tiny} is the URL of a few bytes, {learn} that of 10 MB to learn the path from.
 type Vars map[string]string
 
 // Expand fills the variables in.
@@ -76,7 +80,10 @@ const (
 	lftp    = "lftp -e 'set net:timeout 300; set xfer:log no; pget -n 16 -c {relay} -o out; exit'"
 	rclone  = "rclone copyto --config /dev/null --multi-thread-streams 16 --multi-thread-cutoff 1M --http-url {relaydir} :http:{name} out"
 	tunnel  = "curl -sSf -o %s http://127.0.0.1:%d/%s"
-	connect = "{jumpget} ls >/dev/null"
+	connect = "{jumpget} ls --no-session >/dev/null"
+	// A download brings a session if there is none.
+	session = `[ -n "$({jumpget} sessions 2>/dev/null)" ] || ` + get + "-o ../before {tiny} && rm -f ../before && {jumpget} sessions | grep -q ."
+	learn   = get + "-o ../before {learn} && rm ../before && {jumpget} sessions | grep -q ."
 	forget  = "for s in $XDG_STATE_HOME/jumpget/ssh/*; do {ssh} -O exit -o ControlPath=$s {dest}; done 2>/dev/null; rm -rf $XDG_STATE_HOME/jumpget"
 	get     = "{jumpget} --progress none --no-remote-time "
 	// The relay's copies are removed, or its memory would fill in a long run.
@@ -116,11 +123,13 @@ func All() []Peer {
 			Name: "ssh-true", About: "`ssh relay true`, no connection yet: what a cold start waits for", Needs: []string{"ssh", "sshd"},
 			Servers: []Server{SSHD}, Command: "{ssh} {dest} true", NoFile: true,
 		},
-		jumpget("jumpget-cold", "no ssh connection yet, nothing known of the relay", forget, ""),
-		jumpget("jumpget", "control connection alive", connect, ""),
-		jumpget("jumpget-udp", "the UDP path alone, control connection alive", connect, "--path udp "),
-		jumpget("jumpget-tcp", "the TCP path alone, control connection alive", connect, "--path tcp "),
-		jumpget("jumpget-ssh", "the ssh path alone, control connection alive", connect, "--path ssh "),
+		jumpget("jumpget-cold", "the first run ever: no ssh connection yet, nothing known of the relay", forget, ""),
+		jumpget("jumpget", "no session, control connection alive", connect, "--no-session "),
+		jumpget("jumpget-session", "session alive", session, ""),
+		jumpget("jumpget-memory", "session alive, and the relay remembers the path from a download of 10 MB just before", learn, ""),
+		jumpget("jumpget-udp", "the UDP path alone, control connection alive", connect, "--no-session --path udp "),
+		jumpget("jumpget-tcp", "the TCP path alone, control connection alive", connect, "--no-session --path tcp "),
+		jumpget("jumpget-ssh", "the ssh path alone, control connection alive", connect, "--no-session --path ssh "),
 	}
 }
 
@@ -142,7 +151,7 @@ func hysteria(name, about string, port int, list string) Peer {
 func jumpget(name, about, before, flags string) Peer {
 	return Peer{
 		Name: name, About: about, Needs: []string{"ssh", "sshd"}, Servers: []Server{SSHD, JumpGet},
-		Before: before, Command: get + flags + "-o out {fresh}", After: remove,
+		Afresh: before != learn, Before: before, Command: get + flags + "-o out {fresh}", After: remove,
 		Many: get + flags + "-d out -i {freshlist}",
 	}
 }

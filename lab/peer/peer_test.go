@@ -11,7 +11,7 @@ import (
 
 func TestTable(t *testing.T) {
 	vars := peer.Vars{}
-	for _, name := range []string{"origin", "relay", "relaydir", "name", "fresh", "ssh", "sshw", "dest", "path", "jumpget", "many", "origindir", "run"} {
+	for _, name := range []string{"origin", "relay", "relaydir", "name", "fresh", "ssh", "sshw", "dest", "path", "jumpget", "many", "origindir", "run", "tiny", "learn"} {
 		vars[name] = "VALUE"
 	}
 	for name := range peer.Lists {

@@ -174,11 +174,12 @@ type ratio struct {
 
 func (r ratio) String() string { return fmt.Sprintf("%.2f (%s)", r.value, r.best) }
 
-// against compares JumpGet as it comes with the best of the others, on one link.
+// against compares JumpGet, in a session if that was measured, with the best of
+// the others, on one link.
 func against(cells []Cell) (r ratio, ok bool) {
 	var own, best Cell
 	for _, c := range cells {
-		if c.Peer == "jumpget" {
+		if c.Peer == "jumpget-session" || c.Peer == "jumpget" && own.Peer == "" {
 			own = c
 		} else if !strings.HasPrefix(c.Peer, "jumpget") && c.Share.Median > best.Share.Median {
 			best = c

@@ -66,9 +66,14 @@ func TestDrawnLinksHaveALineEach(t *testing.T) {
 		size       int64
 		share      float64
 	}{
-		{"random-1", "jumpget", 30e6, .9}, {"random-1", "wget", 30e6, .1}, {"random-1", "hysteria2", 30e6, .6},
-		{"random-2", "jumpget", 2e6, .7}, {"random-2", "wget", 2e6, .8}, {"random-2", "jumpget-tcp", 2e6, .85},
-		{"random-3", "jumpget", 5e6, .8}, {"random-3", "wget", 5e6, .2},
+		{"random-1", "jumpget", 30e6, .9},
+		{"random-1", "wget", 30e6, .1},
+		{"random-1", "hysteria2", 30e6, .6},
+		{"random-2", "jumpget", 2e6, .7},
+		{"random-2", "wget", 2e6, .8},
+		{"random-2", "jumpget-tcp", 2e6, .85},
+		{"random-3", "jumpget", 5e6, .8},
+		{"random-3", "wget", 5e6, .2},
 	} {
 		r := result(c.link, c.peer, c.share)
 		r.Size, r.Drawn = c.size, "drawn "+c.link
