@@ -69,16 +69,28 @@ bench-setup: ## what bench needs, and the programs that JumpGet is measured agai
 	scripts/bench-setup
 
 .PHONY: bench
-bench: build bin/lab ## measure all on every link and write docs/performance.md; root, many hours
+bench: build bin/lab ## measure all on every link and write docs/performance.md; root, hours
 	scripts/bench
 
 # JumpGet against the two that are best without being told the link's rate.
-QUICK_PEERS := jumpget,aria2-bbr,$(if $(shell command -v hysteria),hysteria2,wget-bbr)
+HYSTERIA    := $(if $(shell command -v hysteria),hysteria2)
+QUICK_PEERS := jumpget,aria2-bbr,$(or $(HYSTERIA),wget-bbr)
 
 .PHONY: bench-quick
-bench-quick: build bin/lab ## JumpGet and two others on every link, 10 MB; root, ten minutes
+bench-quick: build bin/lab ## JumpGet and two others on every link, 10 MB; root, a few minutes
 	@mkdir -p lab-out && rm -f lab-out/quick.jsonl
-	bin/lab bench --prefix bench-quick --mb 10 -n 1 --peers $(QUICK_PEERS) --out lab-out/quick.jsonl
+	bin/lab bench --prefix bench-quick --mb 10 -n 1 --parallel-rate 120 --peers $(QUICK_PEERS) --out lab-out/quick.jsonl
+
+# The best of the others, hysteria2 with the link's rate set by hand included.
+comma        := ,
+RANDOM_PEERS := jumpget,jumpget-session,$(if $(HYSTERIA),hysteria2$(comma)hysteria2-brutal$(comma))aria2-bbr,wget-bbr
+N            ?= 20
+SEED         ?= 1
+
+.PHONY: bench-random
+bench-random: build bin/lab ## JumpGet and the best others on N links drawn at random from SEED on, 10 s each; root
+	@mkdir -p lab-out && rm -f lab-out/random.jsonl
+	bin/lab bench --prefix bench-random --random $(N) --seed $(SEED) --seconds 10 -n 1 --parallel-rate 120 --peers $(RANDOM_PEERS) --out lab-out/random.jsonl
 
 LINK ?= bad
 .PHONY: lab
