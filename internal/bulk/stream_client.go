@@ -156,7 +156,7 @@ func (c *streamCaller) take(f *fromRelay) bool {
 	}
 	if f.has.has(framePong) {
 		if now := c.now(); f.pong <= uint64(now) {
-			c.up.time(now-time.Duration(f.pong), now)
+			c.up.pong(time.Duration(f.pong), now)
 		}
 	}
 	if !f.has.has(frameError) {

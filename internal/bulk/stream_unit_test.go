@@ -257,6 +257,25 @@ func TestUpstreamTail(t *testing.T) {
 	}
 }
 
+// An answered PING tells that what was sent well before it is lost.
+func TestUpstreamPong(t *testing.T) {
+	const ms = time.Millisecond
+	var u upstream
+	u.begin(0, 0)
+	u.learn(100*ms, 0)
+	u.limit = 1000
+	sp, _ := u.next(0, 300)
+	u.sent(sp, 0)
+	u.pong(20*ms, 120*ms)
+	if sp, again := u.next(120*ms, 300); sp.Len() > 0 || again == 0 {
+		t.Errorf("what was sent 20 ms before counts as lost, with a round trip of 100 ms")
+	}
+	u.pong(40*ms, 140*ms)
+	if sp, _ := u.next(140*ms, 300); (sp != span.Span{End: 300}) {
+		t.Errorf("then it sends %v", sp)
+	}
+}
+
 // A relay that tells of bytes which were never sent is not believed.
 func TestUpstreamLies(t *testing.T) {
 	var u upstream

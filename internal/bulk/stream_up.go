@@ -112,7 +112,7 @@ func (u *upstream) timeout() time.Duration {
 func (u *upstream) next(now time.Duration, end int64) (sp span.Span, again time.Duration) {
 	u.expire(now)
 	if sp = u.gap(min(end, u.limit)); sp.Len() == 0 {
-		return u.tail(now, end)
+		return u.tail(now)
 	}
 	switch {
 	case len(u.flights) > 0 && u.flying()+int(sp.Len()) > u.window:
@@ -157,32 +157,38 @@ func (u *upstream) gap(end int64) span.Span {
 	return span.Span{Start: at, End: max(at, min(end, at+upPacket))}
 }
 
-// tail repeats the last packet while there is nothing else to send.
-func (u *upstream) tail(now time.Duration, end int64) (sp span.Span, again time.Duration) {
+// tail repeats what is in flight, if that is little and there is nothing else to
+// send: first what has the fewest copies.
+func (u *upstream) tail(now time.Duration) (sp span.Span, again time.Duration) {
 	if len(u.flights) == 0 {
 		return span.Span{}, 0
 	}
 	again = u.flights[0].sent + u.timeout()
-	last := span.Span{Start: u.base, End: end}
-	for i := range u.flights {
-		if f := &u.flights[i]; f.End == end {
-			last = f.Span
-			break
-		}
-	}
-	copies, sent := 0, time.Duration(0)
-	for i := range u.flights {
-		if f := &u.flights[i]; f.Start <= last.Start && f.End >= last.End {
-			copies, sent = copies+1, f.sent
-		}
-	}
-	if copies == 0 || copies >= u.copies() {
+	fewest := u.copies()
+	if u.high-u.base > upLeast {
 		return span.Span{}, again
 	}
-	if due := sent + u.pause(copies); now < due {
-		return span.Span{}, min(again, due)
+	for i := range u.flights {
+		copies, last := u.copiesOf(u.flights[i].Span)
+		switch due := last + u.pause(copies); {
+		case copies >= fewest:
+		case now < due:
+			again = min(again, due)
+		default:
+			sp, fewest = u.flights[i].Span, copies
+		}
 	}
-	return last, 0
+	return sp, again
+}
+
+// copiesOf is how many copies of a span are in flight, and when the last was sent.
+func (u *upstream) copiesOf(sp span.Span) (n int, last time.Duration) {
+	for i := range u.flights {
+		if f := &u.flights[i]; f.Start <= sp.Start && f.End >= sp.End {
+			n, last = n+1, f.sent
+		}
+	}
+	return n, last
 }
 
 // copies is how often something small is sent before its acknowledgement can
@@ -294,6 +300,14 @@ func (u *upstream) measure(took time.Duration, n int, now time.Duration) {
 	case queue > max(50*time.Millisecond, u.least/2):
 		u.shrink(now, 3)
 	}
+}
+
+// pong is told that something which was sent at a time has come, and been
+// answered with all that the relay had to say.
+func (u *upstream) pong(sent, now time.Duration) {
+	u.time(now-sent, now)
+	u.timeouts = 0
+	u.lose(sent)
 }
 
 // time takes in a round trip.
