@@ -251,6 +251,14 @@ func (f *File) Close() error {
 	return f.closeErr
 }
 
+// Discard makes Close leave nothing on disk: what was in the file stands elsewhere
+// by now.
+func (f *File) Discard() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.useless = true
+}
+
 // release gives the lock up. Once the file has its name nothing that goes wrong
 // here matters: the lock ends with the process.
 func (f *File) release() error {
@@ -267,7 +275,7 @@ func (f *File) release() error {
 func (f *File) leaveFiles() error {
 	f.mu.Lock()
 	failed, finished := f.err != nil, f.finished
-	empty := f.have.Len() == 0 && !f.placing
+	empty := f.have.Len() == 0 && !f.placing || f.useless
 	f.mu.Unlock()
 	switch {
 	case finished:

@@ -183,9 +183,11 @@ func (f *File) refuseTaken() error {
 	return f.existsError()
 }
 
-func (f *File) existsError() error {
+func (f *File) existsError() error { return existsError(f.target) }
+
+func existsError(path string) error {
 	return &Error{
-		Kind: KindExists, Message: f.target + " exists already",
+		Kind: KindExists, Message: path + " exists already",
 		Hint: "choose another name with --output, or replace it with --force",
 	}
 }

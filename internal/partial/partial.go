@@ -127,6 +127,7 @@ type File struct {
 	closed   bool
 	placing  bool // Finish has begun to give the name
 	finished bool // and has done it
+	useless  bool // see Discard
 	users    int  // goroutines that use h or the object's bytes without mu
 	changing bool // SetObject waits for users to leave
 
