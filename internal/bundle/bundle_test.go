@@ -152,11 +152,7 @@ func TestAppendRefusesWhatNobodyWouldRead(t *testing.T) {
 
 func TestList(t *testing.T) {
 	want := []job.File{{URL: "https://h/a"}, {URL: "https://h/b", Mirrors: []string{"https://m/b", "https://n/b"}}, {URL: "https://h/a"}}
-	b, err := EncodeList(want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := DecodeList(b)
+	got, err := DecodeList(EncodeList(want))
 	equal := func(a, b job.File) bool { return a.URL == b.URL && slices.Equal(a.Mirrors, b.Mirrors) }
 	if err != nil || !slices.EqualFunc(got, want, equal) {
 		t.Errorf("%v, %v", got, err)
@@ -171,31 +167,20 @@ func TestList(t *testing.T) {
 }
 
 func TestListsThatAreRefused(t *testing.T) {
-	for name, files := range map[string][]job.File{
-		"no URL": {{}}, "a line break": {{URL: "https://h/\nx"}}, "a tab": {{URL: "https://h/\tx"}}, "in a mirror": {{URL: "u", Mirrors: []string{"a\nb"}}},
-	} {
-		if _, err := EncodeList(files); err == nil {
-			t.Errorf("%s is encoded", name)
-		}
-	}
 	many := make([]job.File, MaxFiles+1)
 	for i := range many {
 		many[i].URL = "u"
 	}
 	long := []job.File{{URL: strings.Repeat("x", MaxList)}}
 	for name, files := range map[string][]job.File{"too many files": many, "too many bytes": long, "none": nil} {
-		b, err := EncodeList(files)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := DecodeList(b); err == nil {
+		if _, err := DecodeList(EncodeList(files)); err == nil {
 			t.Errorf("%s: it is decoded", name)
 		}
 	}
 	if _, err := DecodeList([]byte("https://h/")); err == nil {
 		t.Error("what is not compressed is decoded")
 	}
-	b, _ := EncodeList(many[:100])
+	b := EncodeList(many[:100])
 	if _, err := DecodeList(b[:len(b)-5]); err == nil {
 		t.Error("a cut list is decoded")
 	}
@@ -232,7 +217,7 @@ func FuzzReader(f *testing.F) {
 }
 
 func FuzzList(f *testing.F) {
-	b, _ := EncodeList([]job.File{{URL: "https://h/a", Mirrors: []string{"https://m/a"}}})
+	b := EncodeList([]job.File{{URL: "https://h/a", Mirrors: []string{"https://m/a"}}})
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		files, err := DecodeList(b)

@@ -33,6 +33,7 @@ type outputFlags struct {
 	checksums    []string
 	exec         string
 	dryRun       bool
+	noBundle     bool
 }
 
 // downloadFlags are the flags of the main job that are no settings.
@@ -49,6 +50,7 @@ func (a *app) addDownload(cmd *cobra.Command) {
 	f.output.add(fs)
 	f.origin.add(fs)
 	addLists(fs, &f.lists)
+	fs.BoolVar(&f.output.noBundle, "no-bundle", false, "fetch each file by a job of its own, also many small ones")
 	config.AddFlags(fs, config.ForClient)
 	a.addCommon(fs)
 	_ = cmd.MarkFlagDirname("dir")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -89,6 +90,23 @@ func (a *app) explain(orders []order) error {
 	return nil
 }
 
+// prepareAll prepares each folder once.
+func prepareAll(orders []order) error {
+	type where struct{ dir, output string }
+	ready := map[where]bool{}
+	for _, o := range orders {
+		at := where{o.dir, o.output}
+		if ready[at] {
+			continue
+		}
+		ready[at] = true
+		if err := o.prepare(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // prepare makes the folder that -d names, as wget and aria2 do, and finds one
 // that can't be written to before anybody is asked for anything over the
 // network.
@@ -130,10 +148,8 @@ func (a *app) run(ctx context.Context, orders []order, out outputFlags) error {
 	if err := out.checkExec(orders); err != nil {
 		return err
 	}
-	for _, o := range orders {
-		if err := o.prepare(); err != nil {
-			return err
-		}
+	if err := prepareAll(orders); err != nil {
+		return err
 	}
 	show := a.renderer()
 	c, err := a.client(show)
@@ -156,29 +172,67 @@ type downloads struct {
 	show   progress.Reporter
 	out    outputFlags
 	last   *client.Result // of a run with one order, for `try`
+	late   failures
+
+	bundled []*client.BundleResult
 }
 
 // all brings the orders, several at once, and returns an exit code for each.
 func (d *downloads) all(ctx context.Context, orders []order) []int {
+	codes := make([]int, len(orders))
+	units := d.units(orders)
+	d.late.hold = len(units) < len(orders)
+	var mu sync.Mutex
+	var strays []stray
+	next := 2 * len(orders) // for the files of bundles that are pulled; no other number is as high
+	d.each(len(units), func(k int) {
+		u, n := units[k], units[k].orders[0]
+		switch {
+		case len(u.orders) > 1:
+			res, left := d.several(ctx, u, orders, codes)
+			mu.Lock()
+			defer mu.Unlock()
+			strays = append(strays, left...)
+			if res != nil {
+				d.bundled = append(d.bundled, res)
+			}
+		case orders[n].files > 0:
+			mu.Lock()
+			first := next
+			next += orders[n].files
+			mu.Unlock()
+			codes[n] = d.pulled(ctx, n, first, orders[n])
+		default:
+			_, codes[n] = d.one(ctx, n, orders[n])
+		}
+	})
+	d.bringStrays(ctx, strays, orders, codes)
+	for _, res := range d.bundled {
+		_ = res.Close() // it removes what nobody needs
+	}
+	d.late.tell(d.show)
+	return codes
+}
+
+// each calls bring for 0 to n-1, as many at once as the settings say.
+func (d *downloads) each(n int, bring func(k int)) {
 	atOnce := max(1, d.app.cfg.Client.Jobs)
 	if d.app.stdoutIsData {
 		atOnce = 1 // or their bytes would mix
 	}
-	codes := make([]int, len(orders))
 	var group errgroup.Group
 	group.SetLimit(atOnce)
-	for i, o := range orders {
+	for k := range n {
 		group.Go(func() error {
-			codes[i] = d.one(ctx, i, o)
+			bring(k)
 			return nil
 		})
 	}
 	_ = group.Wait() // the codes tell
-	return codes
 }
 
-// one brings one file and shows what came of it.
-func (d *downloads) one(ctx context.Context, n int, o order) int {
+// one brings one file and shows what came of it. Without a file the result is nil.
+func (d *downloads) one(ctx context.Context, n int, o order) (*client.Result, int) {
 	res, err := d.bring(ctx, n, o)
 	if err == nil {
 		d.last = res
@@ -188,13 +242,22 @@ func (d *downloads) one(ctx context.Context, n int, o order) int {
 		err = d.finished(ctx, res)
 	}
 	if err == nil {
-		return exitOK
+		return res, exitOK
 	}
+	return res, d.failed(ctx, progress.Failed{Download: n, URL: job.StripUser(o.req.URL), File: o.target()}, err)
+}
+
+// failed shows a failure, now or at the end, and returns its exit code.
+func (d *downloads) failed(ctx context.Context, e progress.Failed, err error) int {
 	f := classify(ctx, err)
-	d.show.Report(progress.Failed{
-		Download: n, URL: job.StripUser(o.req.URL), File: o.target(),
-		Code: f.Code, Exit: f.Exit, Message: f.Message, Hint: f.Hint,
-	})
+	e.Code, e.Exit, e.Message, e.Hint = f.Code, f.Exit, f.Message, f.Hint
+	d.late.mu.Lock()
+	defer d.late.mu.Unlock()
+	if d.late.hold {
+		d.late.list = append(d.late.list, e)
+	} else {
+		d.show.Report(e)
+	}
 	return f.Exit
 }
 

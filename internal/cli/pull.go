@@ -95,7 +95,10 @@ func (a *app) pull(ctx context.Context, names []string, out outputFlags) error {
 	err = a.withClient(func(c *client.Client) error {
 		jobs, err := a.wanted(ctx, c, names)
 		for _, j := range jobs {
-			orders = append(orders, order{job: j.ID, req: job.Request{URL: j.URL}, dir: dir, output: out.name, checksums: sums})
+			if j.Files > 0 && out.name != "" {
+				return usagef("the job %s is a bundle of %d files, and -o names one", j.ID, j.Files).withHint("use -d DIR")
+			}
+			orders = append(orders, order{job: j.ID, files: j.Files, req: job.Request{URL: j.URL}, dir: dir, output: out.name, checksums: sums})
 		}
 		return err
 	})

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,6 +18,7 @@ import (
 type order struct {
 	req       job.Request
 	job       job.ID // of a job that stands on the relay already
+	files     int    // of that job, if it is a bundle
 	dir       string
 	output    string // "": the relay's name for it, "-": standard output
 	checksums map[string]string
@@ -35,6 +37,10 @@ func (a *app) orders(ctx context.Context, urls []string, f *downloadFlags) ([]or
 		}
 		entries = append(entries, more...)
 	}
+	entries, twice := dropTwins(entries, len(urls), f.output.name)
+	if twice > 0 {
+		a.say("jumpget: %d entries of the list stand there more than once and are fetched once", twice)
+	}
 	if f.output.name != "" && f.output.name != "-" && len(entries) > 1 {
 		return nil, usagef("-o names one file, and there are %d URLs", len(entries)).
 			withHint("use -d DIR for a folder, or out= in a list for each file's name")
@@ -52,6 +58,25 @@ func (a *app) orders(ctx context.Context, urls []string, f *downloadFlags) ([]or
 		out = append(out, o)
 	}
 	return out, nil
+}
+
+// dropTwins leaves out the entries of a list that are the same as an earlier one in
+// everything, and returns how many there were. The first entries are no list's;
+// what goes to standard output goes there as often as it is asked for.
+func dropTwins(entries []listEntry, first int, output string) (left []listEntry, twice int) {
+	seen := map[string]bool{}
+	for i, e := range entries {
+		twin := e
+		twin.Line = 0
+		key := fmt.Sprintf("%#v", twin)
+		if i >= first && seen[key] && e.Out != "-" && output != "-" {
+			twice++
+			continue
+		}
+		seen[key] = true
+		left = append(left, e)
+	}
+	return left, twice
 }
 
 func (a *app) readList(name string) ([]listEntry, error) {

@@ -73,7 +73,12 @@ const (
 
 func scriptOrigin(t *testing.T) *origintest.Server {
 	modified := time.Date(2020, 2, 3, 4, 5, 6, 0, time.UTC)
-	return origintest.New(t,
+	var many []origintest.File
+	for i := range 10 {
+		many = append(many, origintest.File{Path: fmt.Sprintf("/many/%02d.txt", i+1), Data: fmt.Appendf(nil, "file %02d\n", i+1)})
+	}
+	return origintest.New(t, append(
+		many,
 		origintest.File{Path: "/file.bin", Size: fileSize, Seed: 1, ETag: `"1"`, LastModified: modified},
 		origintest.File{Path: "/small.txt", Data: []byte("small\n"), ETag: `"s"`, LastModified: modified},
 		origintest.File{Path: "/empty", Data: []byte{}, ETag: `"e"`},
@@ -84,7 +89,7 @@ func scriptOrigin(t *testing.T) *origintest.Server {
 		origintest.File{Path: "/cookie.bin", Data: []byte("cookie\n"), Cookie: "session=abc"},
 		origintest.File{Path: "/hostile", Data: []byte("x\n"), Disposition: "attachment; filename*=UTF-8''..%2F..%2F-rf%E2%80%AE%1B%5B31m.txt"},
 		origintest.File{Path: "/broken", Data: []byte("x\n"), Faults: []origintest.Fault{origintest.Status(500)}},
-	)
+	)...)
 }
 
 // setup gives each script a home of its own and the origin's address.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/jumpget/jumpget/internal/bundle"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/partial"
 	"github.com/jumpget/jumpget/internal/sshdial"
@@ -334,5 +335,91 @@ func TestManualHasEveryCommandAndNoStrayMacro(t *testing.T) {
 	}
 	if got := roff(".x\n'y\n-z\\"); got != "\\&.x\n\\&'y\n\\-z\\e" {
 		t.Errorf("%q", got)
+	}
+}
+
+// A list of a hundred thousand lines is parted into bundles that a relay takes,
+// about equally long, and every line is in one of them.
+func TestLongLists(t *testing.T) {
+	var text strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&text, "https://a.example/files/%06d.bin\n\n# %d\n", i, i)
+	}
+	entries, err := parseList(strings.NewReader(text.String() + "https://a.example/files/000000.bin\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, twice := dropTwins(entries, 0, "")
+	if len(entries) != 100_000 || twice != 1 {
+		t.Fatalf("%d entries, %d twice", len(entries), twice)
+	}
+	orders := make([]order, len(entries))
+	for i, e := range entries {
+		orders[i].req = job.Request{URL: e.URLs[0]}
+	}
+	checkUnits(t, orders, (&downloads{}).units(orders), 50)
+}
+
+// checkUnits checks that each order is in one unit, and that relays take them.
+func checkUnits(t *testing.T, orders []order, units []unit, want int) {
+	t.Helper()
+	seen := make([]int, len(orders))
+	numbers := map[int]bool{}
+	for _, u := range units {
+		var files []job.File
+		for _, n := range u.orders {
+			seen[n]++
+			files = append(files, orders[n].file())
+		}
+		if numbers[u.number] || len(u.orders) > 1 && u.number < len(orders) {
+			t.Errorf("the number %d stands for several", u.number)
+		}
+		numbers[u.number] = true
+		_, err := bundle.DecodeList(bundle.EncodeList(files))
+		if err != nil && len(u.orders) > 1 {
+			t.Errorf("a unit of %d: %v", len(files), err)
+		}
+	}
+	for n, times := range seen {
+		if times != 1 {
+			t.Errorf("order %d is in %d units", n, times)
+		}
+	}
+	if len(units) != want {
+		t.Errorf("%d units, want %d", len(units), want)
+	}
+}
+
+func TestWhatComesInBundles(t *testing.T) {
+	many := func(n int, change func(i int, o *order)) []order {
+		orders := make([]order, n)
+		for i := range orders {
+			orders[i].req = job.Request{URL: fmt.Sprintf("https://h/%d", i)}
+			change(i, &orders[i])
+		}
+		return orders
+	}
+	plain := func(int, *order) {}
+	long := strings.Repeat("x", 100<<10)
+	for name, c := range map[string]struct {
+		orders []order
+		out    outputFlags
+		units  int
+	}{
+		"few":                   {many(7, plain), outputFlags{}, 7},
+		"enough":                {many(8, plain), outputFlags{}, 1},
+		"about the limit":       {many(2001, plain), outputFlags{}, 2},
+		"off":                   {many(8, plain), outputFlags{noBundle: true}, 8},
+		"only if newer":         {many(8, plain), outputFlags{newer: true}, 8},
+		"only if not there":     {many(8, plain), outputFlags{noClobber: true}, 8},
+		"to be taken over":      {many(8, plain), outputFlags{adopt: true}, 8},
+		"some to a pipe":        {many(10, func(i int, o *order) { o.output = []string{"", "-"}[i/8] }), outputFlags{}, 3},
+		"headers of their own":  {many(20, func(i int, o *order) { o.req.Header = []job.Field{{Name: "X", Value: strconv.Itoa(i / 9)}} }), outputFlags{}, 4},
+		"logins of their own":   {many(16, func(i int, o *order) { o.req.Username = strconv.Itoa(i / 8) }), outputFlags{}, 2},
+		"long URLs":             {many(20, func(_ int, o *order) { o.req.URL += long }), outputFlags{}, 20},
+		"one that is too long":  {many(9, func(i int, o *order) { o.req.URL += strings.Repeat(long, 3*(i/8)) }), outputFlags{}, 2},
+		"jobs that stand there": {many(9, func(_ int, o *order) { o.job = job.NewID() }), outputFlags{}, 9},
+	} {
+		t.Run(name, func(t *testing.T) { checkUnits(t, c.orders, (&downloads{out: c.out}).units(c.orders), c.units) })
 	}
 }

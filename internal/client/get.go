@@ -109,6 +109,9 @@ func (d *download) get(ctx context.Context) (*Result, error) {
 	d.door = newDoor(ctx, d)
 	d.ssh = newSSHPath(ctx, d)
 	d.wg.Go(func() { d.watch(ctx) })
+	if d.req.unpack != nil {
+		d.startUnpack(ctx)
+	}
 	res, err := d.run(ctx)
 	if err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx) // the cause, not what it broke
@@ -217,7 +220,9 @@ func (d *download) gotStatus(ctx context.Context, st wire.Job) error {
 // begin starts on an object.
 func (d *download) begin(ctx context.Context, o *wire.Object) error {
 	if d.current != nil {
-		d.report.note(progress.Warning, "the origin's file has changed, or can't be continued: starting over")
+		if d.req.unpack == nil {
+			d.report.note(progress.Warning, "the origin's file has changed, or can't be continued: starting over")
+		}
 		d.object.put("") // before the file turns over, so that nobody mixes the two
 		d.stopWorkers()
 	}
@@ -313,10 +318,18 @@ func (d *download) finish(ctx context.Context, err error) (*Result, error) {
 	}
 	d.c.sessions.opener.Measured(d.sight(d.current).rtt)
 	d.stopWorkers()
-	d.awaitReady(ctx)
+	if d.req.unpack == nil {
+		d.awaitReady(ctx)
+	}
 	d.report.progress()
 	if err := d.drained(ctx); err != nil {
 		return nil, err
+	}
+	if d.req.unpack != nil {
+		d.file.Discard() // its files have hashes of their own, and stand
+		d.report.progress()
+		d.door.remember()
+		return d.result("", ""), nil
 	}
 	o := d.status.Object
 	opts := partial.FinishOptions{SHA256: o.SHA256}
@@ -363,6 +376,7 @@ func (d *download) result(path, sum string) *Result {
 		Fetched: d.report.carried(), Elapsed: time.Since(d.started),
 		LengthVerified: o.LengthVerified,
 		Paths:          map[Path]int64{PathUDP: d.udp.bytes.Load(), PathTCP: d.door.bytes.Load(), PathSSH: d.ssh.bytes.Load()},
+		uses:           d.report.uses(),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jumpget/jumpget/internal/bundle"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/wire"
 )
@@ -66,6 +67,9 @@ func submit(r job.Request, id job.ID) submitted {
 	}}
 	for _, f := range r.Header {
 		s.Header = append(s.Header, [2]string{f.Name, f.Value})
+	}
+	if len(r.Files) > 0 {
+		s.URL, s.List = "", bundle.EncodeList(r.Files)
 	}
 	return s
 }
@@ -135,6 +139,10 @@ func (c *Client) Link(ctx context.Context, id job.ID) (string, error) {
 	j, err := c.Job(ctx, id)
 	if err != nil {
 		return "", err
+	}
+	if j.Files > 0 {
+		return "", job.Errorf(job.CodeBadRequest, "the job is a bundle of %d files, which no browser can take apart", j.Files).
+			WithHint("bring it here: jumpget pull %s", id)
 	}
 	name := job.DefaultName
 	if j.Object != nil {

@@ -33,6 +33,9 @@ func (d *download) options(target string) partial.Options {
 	if out.Newer {
 		o.OnExists = partial.Overwrite
 	}
+	if len(d.req.Files) > 0 {
+		o.URL = bundleURL(d.req.Request)
+	}
 	return o
 }
 

@@ -69,6 +69,9 @@ func (r *reporter) progress() {
 	if o := d.status.Object; o != nil {
 		s.Name, s.Size, s.Origin.Size = o.Name, o.Size, o.Size
 	}
+	if u := d.req.unpack; u != nil {
+		s.Files, s.FilesDone = u.counts(d.status.Files)
+	}
 	r.feed(PathUDP, d.udp.bytes.Load())
 	r.feed(PathTCP, d.door.bytes.Load())
 	r.feed(PathSSH, d.ssh.bytes.Load())

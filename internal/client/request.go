@@ -6,6 +6,7 @@ import (
 
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/partial"
+	"github.com/jumpget/jumpget/internal/progress"
 )
 
 // Request asks for one file.
@@ -25,6 +26,8 @@ type Request struct {
 
 	// Stdout gets the bytes in order, each verified first. nil: a file is written.
 	Stdout io.Writer
+
+	unpack *unpacker // not nil: the object is a bundle, see Client.Bundle
 }
 
 // Output says where a file goes and what becomes of it. The zero value is the
@@ -50,4 +53,6 @@ type Result struct {
 	LengthVerified bool          // false: the origin told no length
 	Skipped        bool          // Output.Newer was set and the file here is not older
 	Paths          map[Path]int64
+
+	uses []progress.PathUse
 }

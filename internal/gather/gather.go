@@ -260,6 +260,7 @@ func (w *writer) begin(ctx context.Context, req *job.Request, prior *origin.Prio
 	w.meta = origin.Meta{Name: title(req), Size: job.UnknownSize, ContentType: bundle.ContentType}
 	in, fill := goOn(prior)
 	w.meta.Resumed = len(fill) > 0 || len(in) > 0
+	w.meta.Apart = true // the files come in another order this time
 	have, err := w.sink.Begin(ctx, w.meta)
 	if err != nil {
 		return nil, err

@@ -202,10 +202,7 @@ func TestSubmissionIsPassedOnWhole(t *testing.T) {
 	if got, err := request(in); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	list, err := bundle.EncodeList([]job.File{{URL: "http://a/1", Mirrors: []string{"http://b/1"}}, {URL: "http://a/2"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	list := bundle.EncodeList([]job.File{{URL: "http://a/1", Mirrors: []string{"http://b/1"}}, {URL: "http://a/2"}})
 	in.URL, in.Mirrors, in.List = "", nil, list
 	want.URL, want.Mirrors = "http://a/1#and-1-more", nil
 	want.Files = []job.File{{URL: "http://a/1", Mirrors: []string{"http://b/1"}}, {URL: "http://a/2"}}

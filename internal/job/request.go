@@ -112,7 +112,8 @@ func (r Request) Titled() Request {
 // anything else that may change what the origin answers. What it brings is its
 // owner's alone.
 func (r *Request) Private() bool {
-	return len(r.Header) > 0 || r.Username != "" || r.Password != "" || hasUser(r.URL) || slices.ContainsFunc(r.Mirrors, hasUser)
+	return len(r.Header) > 0 || r.Username != "" || r.Password != "" || hasUser(r.URL) || slices.ContainsFunc(r.Mirrors, hasUser) ||
+		slices.ContainsFunc(r.Files, func(f File) bool { return hasUser(f.URL) || slices.ContainsFunc(f.Mirrors, hasUser) })
 }
 
 func hasUser(s string) bool {

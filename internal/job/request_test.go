@@ -69,6 +69,7 @@ func TestPrivate(t *testing.T) {
 	for name, r := range map[string]Request{
 		"header": {URL: "https://h/", Header: []Field{{"Cookie", "x"}}}, "user": {URL: "https://h/", Username: "u"},
 		"password": {URL: "https://h/", Password: "p"}, "in the URL": {URL: "https://u@h/"}, "in a mirror": {URL: "https://h/", Mirrors: []string{"https://u:p@m/"}},
+		"in a bundle": {Files: []File{{URL: "https://h/"}, {URL: "https://u@h/"}}}, "in a bundle's mirror": {Files: []File{{URL: "https://h/", Mirrors: []string{"https://u:p@m/"}}}},
 	} {
 		if !r.Private() {
 			t.Errorf("%s is not private", name)

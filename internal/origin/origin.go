@@ -49,6 +49,11 @@ type Meta struct {
 	// Resumed tells that the version of Prior still stands: the bytes in
 	// Prior.Have belong to this file. When false, the file starts empty.
 	Resumed bool
+
+	// Apart tells, with Resumed, that what follows may be other bytes than those
+	// that an earlier fetch had there and lost: whoever was told of these must not
+	// take the two for one version.
+	Apart bool
 }
 
 // Validators name one version of a file.

@@ -96,6 +96,9 @@ func drawBar(s Snapshot, width int, color bool) string {
 // relay, and each path from there to here.
 func drawLegs(s Snapshot, width int, color bool) string {
 	var legs []string
+	if f := filesText(s); f != "" {
+		legs = append(legs, f)
+	}
 	if r := relayLeg(s.Origin); r != "" {
 		legs = append(legs, r)
 	}

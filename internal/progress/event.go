@@ -16,8 +16,8 @@ type Renderer interface {
 	Close() error
 }
 
-// Event is one of [Submitted], [Progress], [PathChange], [Note], [Done] and
-// [Failed]. Each carries the number of the download that it belongs to, which
+// Event is one of [Submitted], [Progress], [PathChange], [Note], [Done],
+// [Bundle] and [Failed]. Each carries the number of the download that it belongs to, which
 // the caller chooses; a run of one download may leave it 0.
 type Event interface{ isEvent() }
 
@@ -103,6 +103,8 @@ type Done struct {
 	Resumed        int64         // bytes that stood from earlier runs
 	Paths          []PathUse     // how this run's bytes came, most bytes first
 	LengthVerified bool          // false: the origin gave no length, so an early end can't be told
+	Bundled        bool          // it came with others, whose Bundle tells people of them all
+	Bundle         int           // that one's number
 }
 
 // PathUse is what one path did for a finished download.
@@ -110,6 +112,19 @@ type PathUse struct {
 	Name  string // a Path constant
 	Bytes int64
 	Conns int // the most connections it had at once
+}
+
+// Bundle says that all is done which can be done of many files that came as one.
+// It is the last event of the bundle's own number; its files have theirs.
+type Bundle struct {
+	Download int
+	Files    int           // that stand, from earlier runs too
+	Failed   int           // that will not come this time
+	Alone    int           // that are left to downloads of their own
+	Size     int64         // bytes of the files of this run
+	Rate     float64       // mean, bytes a second, of what this run carried
+	Duration time.Duration // of this run
+	Paths    []PathUse     // as of Done
 }
 
 // Failed says that a download came to nothing this time. The human renderers
@@ -122,6 +137,8 @@ type Failed struct {
 	Exit     int    // the exit code that this error stands for
 	Message  string // what happened, one line
 	Hint     string // what to do, one line; may be empty
+	Bundled  bool   // it failed with others, and a Failed of their bundle tells people of them all
+	Bundle   int    // that one's number
 }
 
 func (Submitted) isEvent()  {}
@@ -130,6 +147,7 @@ func (PathChange) isEvent() {}
 func (Note) isEvent()       {}
 func (Done) isEvent()       {}
 func (Failed) isEvent()     {}
+func (Bundle) isEvent()     {}
 
 // Unknown stands for a size that nobody has told yet.
 const Unknown int64 = -1
@@ -147,6 +165,8 @@ type Snapshot struct {
 	Origin   Origin
 	Paths    []Path
 	Resumed  int64 // bytes that stood when this run began
+
+	Files, FilesDone int // of a bundle; 0: a single file
 }
 
 // Origin is the leg from the origin to the relay.

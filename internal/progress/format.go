@@ -107,7 +107,7 @@ func Summary(d Done) string {
 	if carried > 0 {
 		fmt.Fprintf(&b, " in %s, %s", Duration(d.Duration), Rate(d.Rate))
 		b.WriteString(" over " + routes(d.Paths, carried))
-	} else {
+	} else if !d.Bundled || d.Resumed > 0 {
 		b.WriteString(", already here")
 	}
 	if d.Resumed > 0 && carried > 0 {

@@ -54,6 +54,8 @@ type jsonProgress struct {
 	ETA      *float64   `json:"eta"`
 	Origin   jsonOrigin `json:"origin"`
 	Paths    []jsonPath `json:"paths"`
+	Files    *int       `json:"files,omitempty"`
+	Here     *int       `json:"files_done,omitempty"`
 }
 
 type jsonOrigin struct {
@@ -97,6 +99,18 @@ type jsonDone struct {
 	Resumed        int64     `json:"resumed"`
 	LengthVerified bool      `json:"length_verified"`
 	Paths          []jsonUse `json:"paths"`
+	Bundle         *int      `json:"bundle,omitempty"`
+}
+
+type jsonBundle struct {
+	head
+	Files    int       `json:"files"`
+	Failed   int       `json:"failed"`
+	Alone    int       `json:"alone"`
+	Size     int64     `json:"size"`
+	Rate     int64     `json:"rate"`
+	Duration float64   `json:"duration"`
+	Paths    []jsonUse `json:"paths"`
 }
 
 type jsonUse struct {
@@ -113,6 +127,7 @@ type jsonFailed struct {
 	Exit    int    `json:"exit"`
 	Message string `json:"message"`
 	Hint    string `json:"hint"`
+	Bundle  *int   `json:"bundle,omitempty"`
 }
 
 func (j *jsonRenderer) Report(e Event) {
@@ -157,7 +172,11 @@ func object(e Event, now time.Time) any {
 	case Done:
 		return doneObject(h("done", e.Download), e)
 	case Failed:
-		return jsonFailed{h("error", e.Download), e.URL, e.File, e.Code, e.Exit, e.Message, e.Hint}
+		return jsonFailed{h("error", e.Download), e.URL, e.File, e.Code, e.Exit, e.Message, e.Hint, number(e.Bundle, e.Bundled)}
+	case Bundle:
+		return jsonBundle{
+			h("bundle", e.Download), e.Files, e.Failed, e.Alone, e.Size, whole(e.Rate), *seconds(e.Duration, true), usesObject(e.Paths),
+		}
 	}
 	panic(fmt.Sprintf("progress: unknown event %T", e)) // Event is sealed
 }
@@ -176,19 +195,31 @@ func progressObject(h head, s Snapshot) jsonProgress {
 		}
 		p.Paths = append(p.Paths, out)
 	}
+	p.Files, p.Here = number(s.Files, s.Files > 0), number(s.FilesDone, s.Files > 0)
 	return p
 }
 
 func doneObject(h head, d Done) jsonDone {
-	out := jsonDone{
+	return jsonDone{
 		head: h, URL: d.URL, File: d.File, Size: d.Size, SHA256: d.SHA256, Rate: whole(d.Rate),
 		Duration: *seconds(d.Duration, true), Verified: d.Verified, Resumed: d.Resumed,
-		LengthVerified: d.LengthVerified, Paths: []jsonUse{},
+		LengthVerified: d.LengthVerified, Paths: usesObject(d.Paths), Bundle: number(d.Bundle, d.Bundled),
 	}
-	for _, p := range d.Paths {
-		out.Paths = append(out.Paths, jsonUse{p.Name, p.Bytes, p.Conns})
+}
+
+func usesObject(uses []PathUse) []jsonUse {
+	out := []jsonUse{}
+	for _, p := range uses {
+		out = append(out, jsonUse{p.Name, p.Bytes, p.Conns})
 	}
 	return out
+}
+
+func number(n int, ok bool) *int {
+	if !ok {
+		return nil
+	}
+	return &n
 }
 
 func known(size int64) *int64 {

@@ -2,6 +2,7 @@ package progress
 
 import (
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -94,7 +95,7 @@ func progressText(s Snapshot) string {
 	if s.ETA >= 0 {
 		parts = append(parts, left(s.ETA))
 	}
-	parts = append(parts, relayLeg(s.Origin))
+	parts = append(parts, filesText(s), relayLeg(s.Origin))
 	var full []string
 	for _, p := range parts {
 		if p != "" {
@@ -102,4 +103,12 @@ func progressText(s Snapshot) string {
 		}
 	}
 	return strings.Join(full, ", ")
+}
+
+// filesText tells how many files of a bundle are here, or "".
+func filesText(s Snapshot) string {
+	if s.Files == 0 {
+		return ""
+	}
+	return strconv.Itoa(s.FilesDone) + " of " + strconv.Itoa(s.Files) + " files"
 }

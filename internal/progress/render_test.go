@@ -234,7 +234,7 @@ func TestJSON(t *testing.T) {
 		j.Report(PathChange{1, PathTCP, PathDown, "reset"})
 		j.Report(Note{1, "starting \u202eover\x1b", Warning})
 		j.Report(Done{Download: 1, URL: "https://h/f.iso", File: "f\U000e0041.iso", Size: 1000, SHA256: "ab", Rate: 25.6, Duration: 41500 * time.Millisecond, Verified: 3, Resumed: 5, Paths: []PathUse{{PathTCP, 995, 8}}, LengthVerified: true})
-		j.Report(Failed{1, "https://h/f.iso", "f.iso", "disk", 3, "the disk is full", "make room"})
+		j.Report(Failed{Download: 1, URL: "https://h/f.iso", File: "f.iso", Code: "disk", Exit: 3, Message: "the disk is full", Hint: "make room"})
 		if err := j.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -258,4 +258,56 @@ func TestJSON(t *testing.T) {
 			}
 		}
 	})
+}
+
+// bundled is what is told of three files that came as one.
+func bundled(r Renderer) {
+	r.Report(Progress{Snapshot{Download: 9, Name: "3 files from h", Size: 10, ETA: -1, Files: 3, FilesDone: 1}})
+	r.Report(Done{Download: 2, URL: "https://h/a", File: "a", Size: 7, SHA256: "cd", Duration: time.Second, LengthVerified: true, Bundled: true, Bundle: 9})
+	r.Report(Failed{Download: 3, URL: "https://h/b", Code: "network", Exit: 4, Message: "cut", Hint: "again", Bundled: true, Bundle: 9})
+	r.Report(Failed{Download: 4, URL: "https://h/c", Code: "origin_status", Exit: 8, Message: "404"})
+	r.Report(Bundle{Download: 9, Files: 1, Failed: 2, Alone: 1, Size: 7, Rate: 3.4, Duration: 2 * time.Second, Paths: []PathUse{{PathUDP, 9, 1}}})
+}
+
+func TestBundlesInJSON(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		bundled(NewJSON(&out))
+		for _, want := range []string{
+			`"name":"3 files from h",`, `,"files":3,"files_done":1}`,
+			`"event":"done","time":"2000-01-01T00:00:00Z","download":2,"url":"https://h/a","file":"a",`, `"paths":[],"bundle":9}`,
+			`"download":3,"url":"https://h/b","file":"","code":"network","exit":4,"message":"cut","hint":"again","bundle":9}`,
+			`"exit":8,"message":"404","hint":""}`,
+			`{"event":"bundle","time":"2000-01-01T00:00:00Z","download":9,"files":1,"failed":2,"alone":1,"size":7,"rate":3,"duration":2,"paths":[{"path":"udp","bytes":9,"connections":1}]}`,
+		} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("nowhere %s in\n%s", want, &out)
+			}
+		}
+	})
+}
+
+// A person is told of all files at once, unless they asked for more.
+func TestBundlesForPeople(t *testing.T) {
+	const all = "one file  7 B in 2.0 s, 3 B/s over UDP; 2 failed; 1 too large or slow to come with them\n"
+	for _, c := range []struct {
+		o    Options
+		want string
+	}{
+		{Options{}, "jumpget: https://h/c: 404\n" + all},
+		{Options{Mode: Quiet}, "jumpget: https://h/c: 404\n"},
+		{Options{Verbose: true}, "a  7 B, verified sha256 cd\njumpget: https://h/b: cut\n         again\njumpget: https://h/c: 404\n" + all},
+	} {
+		var out bytes.Buffer
+		bundled(New(&out, c.o))
+		if out.String() != c.want {
+			t.Errorf("%+v:\n%s\nwant\n%s", c.o, &out, c.want)
+		}
+	}
+	if line := progressText(Snapshot{Size: 10, ETA: -1, Files: 3, FilesDone: 1}); !strings.Contains(line, "1 of 3 files") {
+		t.Errorf("progress: %s", line)
+	}
+	if line := drawLegs(Snapshot{Size: 10, Files: 3, FilesDone: 1}, 80, false); !strings.Contains(line, "1 of 3 files") {
+		t.Errorf("progress on a terminal: %s", line)
+	}
 }

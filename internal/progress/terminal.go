@@ -89,6 +89,8 @@ func (t *terminal) Report(e Event) {
 	switch e := e.(type) {
 	case Done:
 		t.hide(e.Download)
+	case Bundle:
+		t.hide(e.Download)
 	case Failed:
 		t.hide(e.Download)
 	}

@@ -31,13 +31,22 @@ type sink struct {
 func (s *sink) Begin(ctx context.Context, meta origin.Meta) (span.Set, error) {
 	s.leave()
 	before := s.f.live // nobody else writes it
-	if meta.Resumed && before != nil && s.fits(before, meta.Size) {
+	resumed := meta.Resumed && before != nil && s.fits(before, meta.Size)
+	if resumed && !meta.Apart {
 		s.follow(before)
 		return before.body.Have(), nil
 	}
 	lv, err := s.create(ctx, meta)
 	if err != nil {
 		return span.Set{}, err
+	}
+	if resumed {
+		if err := copyBody(ctx, lv.body, before.body); err != nil {
+			s.r.drop(lv)
+			s.r.release(lv)
+			s.r.erase(lv.id)
+			return span.Set{}, toDisk(err)
+		}
 	}
 	s.r.board(s.f, lv)
 	if before != nil {
@@ -46,7 +55,27 @@ func (s *sink) Begin(ctx context.Context, meta origin.Meta) (span.Set, error) {
 		s.r.db.Unlock()
 	}
 	s.follow(lv)
-	return span.Set{}, nil
+	return lv.body.Have(), nil
+}
+
+// copyBody copies what one body has into another. A client that has it already
+// finds the same chunks there.
+func copyBody(ctx context.Context, to, from *blob.Body) error {
+	buf := make([]byte, job.ChunkSize)
+	have := from.Have()
+	for _, run := range have.Spans() {
+		for at := run.Start; at < run.End; {
+			n, err := from.ReadAt(ctx, buf[:min(int64(len(buf)), run.End-at)], at)
+			if err != nil {
+				return err
+			}
+			if _, err := to.WriteAt(buf[:n], at); err != nil {
+				return err
+			}
+			at += int64(n)
+		}
+	}
+	return nil
 }
 
 // fits tells a body that is gone on with how long it will be, if that was not

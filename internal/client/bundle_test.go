@@ -1,0 +1,301 @@
+package client
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jumpget/jumpget/internal/bundle"
+	"github.com/jumpget/jumpget/internal/job"
+	"github.com/jumpget/jumpget/internal/partial"
+	"github.com/jumpget/jumpget/internal/wire"
+)
+
+func sha(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+func writeFile(t *testing.T, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a run has noted counts as far as it is true, and no further.
+func TestJournal(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "list")
+	j, err := loadJournal(path, 9)
+	if err != nil || len(j.done) != 0 {
+		t.Fatalf("%v, %v", j, err)
+	}
+	names, sums := map[int]string{}, map[int]string{}
+	for i := range 6 {
+		names[i], sums[i] = filepath.Join(dir, fmt.Sprint(i)), sha([]byte{byte(i)})
+	}
+	for _, step := range []error{j.begin(), j.intend(names, sums)} {
+		if step != nil {
+			t.Fatal(step)
+		}
+	}
+	writeFile(t, names[0], []byte{0})
+	writeFile(t, names[1], []byte("another"))
+	writeFile(t, names[2], []byte{2})
+	if err := os.Symlink(names[2], names[3]); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, path, append(raw, `{"file":4,"pa`...)) // cut by a kill
+
+	j, err = loadJournal(path, 9)
+	if err != nil || !maps.Equal(j.done, map[int]string{0: names[0], 2: names[2]}) || len(j.without) != 0 {
+		t.Fatalf("done %v, without %v, %v", j.done, j.without, err)
+	}
+	if err := j.begin(); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.intend(map[int]string{4: names[4]}, sums); err != nil {
+		t.Fatal(err)
+	}
+	_ = j.close()
+	writeFile(t, names[4], []byte{4})
+	if err := os.Remove(names[2]); err != nil {
+		t.Fatal(err)
+	}
+	j, err = loadJournal(path, 9)
+	if err != nil || !slices.Equal(slices.Sorted(maps.Keys(j.done)), []int{0, 4}) || !maps.Equal(j.without, map[int]bool{0: true, 2: true}) {
+		t.Fatalf("done %v, without %v, %v", j.done, j.without, err)
+	}
+	if err := j.remove(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the journal is still there: %v", err)
+	}
+}
+
+func FuzzJournal(f *testing.F) {
+	f.Add([]byte(`{"file":1,"path":"x","sha256":"00"}` + "\n" + `{"begin":true,"without":[1,2]}` + "\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(t.TempDir(), "list")
+		writeFile(t, path, b)
+		j, err := loadJournal(path, 5)
+		if err == nil && len(j.done) > 0 {
+			t.Errorf("%v stand, but there is nothing", j.done)
+		}
+	})
+}
+
+// A bundle's journal must not be written through a link that somebody has put there.
+func TestJournalFollowsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	victim := filepath.Join(dir, "victim")
+	writeFile(t, victim, []byte("mine"))
+	path := filepath.Join(dir, "list")
+	if err := os.Symlink(victim, path); err != nil {
+		t.Fatal(err)
+	}
+	j := &journal{path: path}
+	if err := j.add(journalLine{Begin: true}); err == nil {
+		t.Error("it was written")
+	}
+	if b, _ := os.ReadFile(victim); string(b) != "mine" {
+		t.Errorf("the victim holds %q", b)
+	}
+}
+
+// unpacking is an unpacker of n files without a relay.
+func unpacking(t *testing.T, n int, change func(*BundleRequest)) (*unpacker, map[int]BundleFile) {
+	t.Helper()
+	c, err := New(Config{Tunnel: (&fakeRelay{}).tunnel})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[int]BundleFile{}
+	r := BundleRequest{
+		Dir: t.TempDir(), Download: 99, Number: func(i int) int { return i },
+		Each: func(f BundleFile) {
+			if _, twice := told[f.File]; twice {
+				t.Errorf("file %d is told of twice", f.File)
+			}
+			told[f.File] = f
+		},
+	}
+	for i := range n {
+		r.Files = append(r.Files, job.File{URL: fmt.Sprintf("https://h/%d", i)})
+		r.Outputs = append(r.Outputs, Output{Dir: r.Dir})
+	}
+	if change != nil {
+		change(&r)
+	}
+	r.Request = r.Titled()
+	u, err := openUnpacker(c, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = u.journal.close() })
+	return u, told
+}
+
+func bundleStream(t *testing.T, files ...bundle.File) []byte {
+	t.Helper()
+	b := []byte(bundle.Magic)
+	for _, f := range files {
+		var err error
+		if b, err = bundle.Append(b, f.Header, f.Data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+func named(i int, name, text string) bundle.File {
+	return bundle.File{Header: bundle.Header{Index: i, URL: "https://h/", Name: name}, Data: []byte(text)}
+}
+
+// Whatever a relay calls its files, they stay in their folder, and over nothing.
+func TestUnpackHostileBundle(t *testing.T) {
+	u, told := unpacking(t, 9, nil)
+	dir := u.r.Dir
+	writeFile(t, filepath.Join(dir, "mine"), []byte("mine"))
+	s := bundleStream(
+		t,
+		named(0, "../../up", "0"), named(1, "/etc/passwd", "1"), named(2, "", "2"), named(3, "mine", "3"), named(4, "mine", "4"), named(4, "again", "x"),
+		named(5, ".jumpget-bundle", "5"),
+		bundle.File{Header: bundle.Header{Index: 6, URL: "u", Error: &wire.Error{Code: job.CodeOriginStatus, Message: "404"}}},
+		bundle.File{Header: bundle.Header{Index: 7, URL: "u", Alone: true}},
+	)
+	if err := u.read(t.Context(), bytes.NewReader(s)); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"up": "0", "passwd": "1", "download": "2", "mine": "mine", "mine.1": "3", "mine.2": "4", "jumpget-bundle": "5"} {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
+			t.Errorf("%s holds %q, want %q (%v)", name, got, want, err)
+		}
+	}
+	entries, _ := os.ReadDir(dir)
+	if len(entries) != 8 { // and the journal
+		t.Errorf("%d files stand", len(entries))
+	}
+	if len(told) != 7 || !errors.Is(told[6].Err, &job.Error{Code: job.CodeOriginStatus}) {
+		t.Errorf("told: %v", told)
+	}
+	if alone := u.result().Alone; !maps.Equal(alone, map[int]string{7: "https://h/7", 8: "https://h/8"}) {
+		t.Errorf("alone: %v", alone)
+	}
+}
+
+func TestUnpackRefusesWhatIsNoBundle(t *testing.T) {
+	good := bundleStream(t, named(0, "a", "0"), named(1, "b", "1"))
+	for name, s := range map[string][]byte{
+		"something else": []byte(strings.Repeat("x", 100)),
+		"a cut":          good[:len(good)-1],
+		"more files":     bundleStream(t, named(0, "a", "0"), named(2, "c", "2")),
+	} {
+		u, told := unpacking(t, 2, nil)
+		if err := u.read(t.Context(), bytes.NewReader(s)); !errors.Is(err, &job.Error{Code: job.CodeInternal}) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got, _ := os.ReadFile(filepath.Join(u.r.Dir, "a")); name != "something else" && (string(got) != "0" || told[0].Err != nil) {
+			t.Errorf("%s: what came before it was lost", name)
+		}
+	}
+}
+
+// A run that ended anywhere is gone on with: what stands is not written again, and
+// what was deleted since is asked for.
+func TestUnpackGoesOn(t *testing.T) {
+	var dir string
+	u, _ := unpacking(t, 3, func(r *BundleRequest) { dir = r.Dir })
+	s := bundleStream(t, named(2, "c", "2"), named(0, "a", "0"), named(1, "b", "1"))
+	cut := bytes.Index(s, []byte(`"name":"b"`))
+	if err := u.read(t.Context(), io.MultiReader(bytes.NewReader(s[:cut]), &failing{})); !errors.Is(err, errTorn) {
+		t.Fatal(err)
+	}
+	_ = u.journal.close()
+	writeFile(t, u.base+partial.StateSuffix, nil) // as a run leaves it that was killed
+	writeFile(t, u.base+".1", []byte("half"))
+	again := func(r *BundleRequest) {
+		r.Dir = dir
+		for i := range r.Outputs {
+			r.Outputs[i].Dir = dir
+		}
+	}
+	u, told := unpacking(t, 3, again)
+	u.tellEarlier()
+	req := u.request()
+	if !u.goesOn || len(req.Files) != 3 || req.Fresh || len(told) != 2 || !told[0].Result.Skipped {
+		t.Errorf("goes on: %v, fresh: %v, asked for %v, told %v", u.goesOn, req.Fresh, req.Files, told)
+	}
+	if err := u.read(t.Context(), bytes.NewReader(s)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(u.base + partial.StateSuffix); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "b")); err != nil {
+		t.Fatal(err)
+	}
+	_ = u.journal.close()
+
+	u, _ = unpacking(t, 3, again)
+	u.tellEarlier()
+	if req := u.request(); len(req.Files) != 1 || req.Files[0].URL != "https://h/1" || !req.Fresh {
+		t.Errorf("asked for %v, fresh: %v", req.Files, req.Fresh)
+	}
+	if err := u.read(t.Context(), bytes.NewReader(bundleStream(t, named(0, "b", "1")))); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.result().u.end(); err != nil {
+		t.Fatal(err)
+	}
+	entries, _ := os.ReadDir(dir)
+	if len(entries) != 3 {
+		t.Errorf("%v stand", entries)
+	}
+}
+
+var errTorn = errors.New("torn")
+
+type failing struct{}
+
+func (*failing) Read([]byte) (int, error) { return 0, errTorn }
+
+// What a person asked for is said of each file alone.
+func TestUnpackOutputs(t *testing.T) {
+	u, told := unpacking(t, 4, func(r *BundleRequest) {
+		r.Outputs[0].File = filepath.Join(r.Dir, "zero")
+		r.Outputs[1].Checksums = map[string]string{"sha256": sha([]byte("other"))}
+		r.Outputs[2].OnExists = partial.Fail
+		r.Outputs[3].File = filepath.Join(r.Dir, "no", "folder")
+		writeFile(t, filepath.Join(r.Dir, "c"), []byte("mine"))
+	})
+	if err := u.read(t.Context(), bytes.NewReader(bundleStream(t, named(0, "a", "0"), named(1, "b", "1"), named(2, "c", "2"), named(3, "d", "3")))); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadFile(filepath.Join(u.r.Dir, "zero")); string(got) != "0" || told[0].Result.SHA256 != sha(got) {
+		t.Errorf("zero holds %q: %+v", got, told[0])
+	}
+	for i, want := range map[int]partial.Kind{1: partial.KindChecksum, 2: partial.KindExists, 3: partial.KindDir} {
+		if kind := partial.KindOf(told[i].Err); kind != want {
+			t.Errorf("file %d: %v, want %s", i, told[i].Err, want)
+		}
+	}
+}
