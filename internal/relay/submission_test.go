@@ -72,6 +72,7 @@ func TestASubmissionIsMadeOnce(t *testing.T) {
 		t.Errorf("bob's of the same id: %+v, %v", other, err)
 	}
 	w.wantFile(bob, other.Job, f)
+	until(t, "all flights have landed", func() bool { return w.flying() == 0 })
 	if err := w.Remove(w.ctx(), alice, first.Job); err != nil {
 		t.Fatal(err)
 	}
