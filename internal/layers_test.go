@@ -60,7 +60,7 @@ var layers = []struct {
 	{"lab/scenario", []string{"lab/link", "lab/profile", "lab/table"}},
 	{"lab/topo", []string{"lab/emu", "lab/netns", "lab/profile"}},
 	{"lab/bench", []string{"lab/emu", "lab/netns", "lab/peer", "lab/profile", "lab/scenario", "lab/topo"}},
-	{"lab/report", []string{"lab/bench", "lab/emu"}},
+	{"lab/report", []string{"lab/bench", "lab/emu", "lab/peer", "lab/profile"}},
 	{"lab/cmd/lab", []string{"lab/bench", "lab/emu", "lab/peer", "lab/profile", "lab/report", "lab/scenario", "lab/topo"}},
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -31,48 +32,46 @@ func (r *runner) command(h topo.Host, dir, line string) *command {
 var errCut = errors.New("not finished")
 
 // run runs the line to its end, or kills it with all it has started.
-func (c *command) run(ctx context.Context, limit time.Duration) error {
+func (c *command) run(ctx context.Context, limit time.Duration) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	var tail tailBuffer
+	// A file and no pipe: what the line leaves behind may hold it open, and the
+	// line's end would not be seen before the pipe's.
+	said, err := os.CreateTemp(topo.WorkDir, "said-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, said.Close(), os.Remove(said.Name())) }()
 	cmd := c.prepare(ctx)
-	cmd.Stdout, cmd.Stderr = &tail, &tail
-	err := cmd.Run()
+	cmd.Stdout, cmd.Stderr = said, said
+	err = cmd.Run()
 	c.state = cmd.ProcessState
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w after %v", errCut, limit.Round(time.Second))
-	case err == nil || c.state != nil && c.state.Success():
-		return nil // it may have left a process behind that holds the pipe
+	case err == nil:
+		return nil
 	}
-	return fmt.Errorf("%w: %s", err, says(tail.String()))
+	return fmt.Errorf("%w: %s", err, says(end(said)))
+}
+
+// end returns the end of what a file holds.
+func end(f *os.File) string {
+	if info, err := f.Stat(); err == nil {
+		_, _ = f.Seek(max(0, info.Size()-tailSize), io.SeekStart)
+	}
+	b, _ := io.ReadAll(f)
+	return string(b)
 }
 
 func (c *command) prepare(ctx context.Context) *exec.Cmd {
 	cmd := c.topo.Command(ctx, c.host, "sh", "-c", c.line)
 	cmd.Dir, cmd.Env = c.dir, c.env
-	// A process that the peer leaves behind may hold the pipe; it is not waited for.
-	cmd.WaitDelay = time.Second
 	return cmd
 }
 
-// tailBuffer keeps the end of what is written to it: keep bytes, or tailSize.
-type tailBuffer struct {
-	b    []byte
-	keep int
-}
-
+// tailSize is how much of what a program said is looked at.
 const tailSize = 2000
-
-func (t *tailBuffer) Write(p []byte) (int, error) {
-	t.b = append(t.b, p...)
-	if keep := max(t.keep, tailSize); len(t.b) > keep {
-		t.b = t.b[len(t.b)-keep:]
-	}
-	return len(p), nil
-}
-
-func (t *tailBuffer) String() string { return string(t.b) }
 
 // says returns the last lines of what a program said, in one.
 func says(text string) string {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ type others struct {
 	dir    string // where the rival downloads to
 	tidy   func()
 	ping   *topo.Process
-	pinged *tailBuffer
+	pinged *bytes.Buffer
 }
 
 // headStart is how long the rival has the link for itself before the measured
@@ -99,7 +100,7 @@ func (r *runner) startOthers(ctx context.Context, t turn) (_ *others, err error)
 		}
 	}
 	if s.Ping {
-		o.pinged = &tailBuffer{keep: 1 << 20}
+		o.pinged = &bytes.Buffer{}
 		cmd := r.topo.Command(ctx, topo.Neighbour, "ping", "-n", "-i", "0.1", topo.OriginAddr)
 		cmd.Stdout = o.pinged
 		if o.ping, err = r.topo.Start(cmd); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -261,11 +260,7 @@ func (s *servers) log(name string) string {
 		return ""
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	if info, err := f.Stat(); err == nil && info.Size() > 2000 {
-		_, _ = f.Seek(-2000, io.SeekEnd)
-	}
-	b, _ := io.ReadAll(f)
-	return string(b)
+	return end(f)
 }
 
 // await waits until something listens at addr on the host.

@@ -50,9 +50,9 @@ func TestTableHasMedianSpreadAndTheBest(t *testing.T) {
 	)
 	has(t, text,
 		"### 30 MB, n = 1 to 3",
-		"| peer | bad | clean |",
-		"| wget | 6.0 (5.0–7.0) | **80** |",
-		"| jumpget | **60** (50–70) | – |",
+		"| peer | clean | bad |", // in the order of the table of links
+		"| wget | **80** | 6.0 (5.0–7.0) |",
+		"| jumpget | – | **60** (50–70) |",
 		"Measured 2026-01-02 on 2 x cpu, Linux 6; JumpGet at abc. Peers: wget 1.0; jumpget 1.0.",
 	)
 	if strings.Contains(text, `\*`) {

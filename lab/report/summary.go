@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/jumpget/jumpget/lab/bench"
+	"github.com/jumpget/jumpget/lab/peer"
+	"github.com/jumpget/jumpget/lab/profile"
 )
 
 // Cell sums up every run of one peer on one link with one size.
@@ -45,8 +47,8 @@ func SpreadOf(xs []float64) Spread {
 	return Spread{Min: xs[0], Median: (xs[(n-1)/2] + xs[n/2]) / 2, Max: xs[n-1]}
 }
 
-// Summarize gathers results into cells, in the order in which each link and
-// peer first came up.
+// Summarize gathers results into cells, in the order of the lab's tables: links
+// that are measured side by side come up in any.
 func Summarize(rs []bench.Result) []Cell {
 	groups := map[bench.Key][]bench.Result{}
 	var order []bench.Key
@@ -61,19 +63,45 @@ func Summarize(rs []bench.Result) []Cell {
 	for _, k := range order {
 		cells = append(cells, cellOf(k, groups[k]))
 	}
+	links, peers := ranks(profile.All(), func(p profile.Profile) string { return p.Name }), ranks(peer.All(), func(p peer.Peer) string { return p.Name })
 	slices.SortStableFunc(cells, func(a, b Cell) int {
-		return cmp.Or(cmp.Compare(a.Scenario, b.Scenario), cmp.Compare(a.Files, b.Files), compareSizes(a, b))
+		return cmp.Or(
+			cmp.Compare(a.Scenario, b.Scenario), cmp.Compare(a.Files, b.Files), compareSizes(a, b),
+			cmp.Compare(links(a.Link), links(b.Link)), compareDrawn(a, b), cmp.Compare(peers(a.Peer), peers(b.Peer)),
+		)
 	})
 	return cells
+}
+
+// ranks returns the place of each name in a table; others come behind.
+func ranks[T any](table []T, nameOf func(T) string) func(name string) int {
+	rank := map[string]int{}
+	for i, e := range table {
+		rank[nameOf(e)] = i
+	}
+	return func(name string) int {
+		if i, ok := rank[name]; ok {
+			return i
+		}
+		return len(table)
+	}
+}
+
+// compareDrawn orders links drawn at random by their numbers.
+func compareDrawn(a, b Cell) int {
+	if a.Drawn == "" || b.Drawn == "" {
+		return 0
+	}
+	return cmp.Or(cmp.Compare(len(a.Link), len(b.Link)), cmp.Compare(a.Link, b.Link))
 }
 
 // compareSizes orders by size; the sizes of links drawn at random fit each link and
 // stand in one table.
 func compareSizes(a, b Cell) int {
-	if a.Drawn != "" && b.Drawn != "" {
-		return 0
+	if a.Drawn != "" || b.Drawn != "" {
+		return cmp.Compare(min(len(a.Drawn), 1), min(len(b.Drawn), 1)) // they stand at the end
 	}
-	return cmp.Or(cmp.Compare(a.Drawn, b.Drawn), cmp.Compare(a.Size, b.Size))
+	return cmp.Compare(a.Size, b.Size)
 }
 
 func cellOf(k bench.Key, rs []bench.Result) Cell {
