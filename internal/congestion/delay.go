@@ -162,8 +162,9 @@ func (d *delays) close(b *block, now time.Duration) {
 // difference of three neighbours: a queue that grows or shrinks steadily does
 // not enter it.
 func (d *delays) learnNoise(b *block) {
-	r := b.timed.residual()
-	d.spread = max(d.spread, r*r)
+	if r := b.timed.residual(); !b.limited { // a pause in the middle is no noise
+		d.spread = max(d.spread, r*r)
+	}
 	p, q := &d.last[0], &d.last[1]
 	if min(p.timed.n, q.timed.n, b.timed.n) < floorSamples {
 		return

@@ -57,8 +57,8 @@
 //
 //	state    pace                        ends with
 //	Init     64 packets at once, then    40 packets acknowledged: X = the median
-//	         40 Mbit/s, or twice what    rate of stretches that came slower than
-//	         the first have shown        they were sent, at most 200 Mbit/s
+//	         20 Mbit/s                   rate of stretches that came slower than
+//	                                     they were sent, at most 200 Mbit/s
 //	Startup  1.25 X after such a train,  g > max(0.1, 3 e): X = c, then Drain; or
 //	         else 2 X, in steps, each    excess loss; or a window full of queue
 //	         judged by its own packets;

@@ -9,10 +9,8 @@ import (
 // shows the bottleneck's rate, and then a cautious pace until it is known.
 const (
 	trainLength = 64       // packets
-	firstPace   = 40e6 / 8 // bytes/s
-	firstWindow = 384      // packets
-	trainSome   = 8        // packets that show a thin path
-	trainAhead  = 2.0      // times what a thin path has shown, until the train has ended
+	firstPace   = 20e6 / 8 // bytes/s
+	firstWindow = 256      // packets
 	trainEnough = 40       // packets acknowledged
 	trainWindow = 16       // packets, over which a rate is taken
 	trainMost   = 200e6 / 8
@@ -37,12 +35,8 @@ func (t *train) arrived(r *record, at time.Duration) {
 	t.points = append(t.points, point{sent: sent, arrived: at, number: r.number})
 }
 
-// plain is the rate at which the train came, sender's pauses included; 0 if too
-// little has come.
+// plain is the rate at which the train came, the sender's pauses included.
 func (t *train) plain(size int) float64 {
-	if len(t.points) < trainSome {
-		return 0
-	}
 	first, last := t.points[0], t.points[0]
 	for _, p := range t.points {
 		if p.number < first.number {
@@ -89,17 +83,14 @@ func (c *Controller) endTrain(now time.Duration) {
 	b := &c.open[0]
 	acked := b.ackedBytes / c.cfg.MaxPacket
 	waited := now - b.start
-	plain := c.train.plain(c.cfg.MaxPacket)
 	if acked < trainEnough && waited < seconds(2.2*c.delay.base()) || len(c.train.points) < 2 {
-		if plain > 0 && !b.limited {
-			c.setPace(min(firstPace, trainAhead*plain))
-		}
 		return
 	}
+	plain := c.train.plain(c.cfg.MaxPacket)
 	dispersed := c.train.rate(c.cfg.MaxPacket)
 	c.train = train{}
 	gain := stepGain
-	c.rate = min(max(plain, c.pacer.rate), trainMost)
+	c.rate = min(max(plain, firstPace), trainMost)
 	if dispersed > 0 {
 		gain = trainGain
 		c.rate = min(dispersed, trainMost)
