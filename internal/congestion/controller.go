@@ -66,7 +66,7 @@ func New(cfg Config) *Controller {
 		cfg.MaxPacket = 1500
 	}
 	c := &Controller{cfg: cfg, delay: newDelays(), share: 1}
-	c.pacer.rate = firstPace
+	c.pacer.rate = c.firstPace()
 	c.pacer.tokens = float64(trainLength * cfg.MaxPacket)
 	return c
 }
@@ -207,7 +207,7 @@ func (c *Controller) Window() int {
 	packets := c.cfg.MaxPacket
 	switch {
 	case c.rate == 0:
-		return firstWindow * packets
+		return int(firstWindow * float64(packets) * c.firstPace() / firstPace)
 	case c.state == Startup:
 		return int(3*c.rate*c.round()) + 64*packets
 	case c.phase.crowded:

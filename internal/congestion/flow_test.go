@@ -58,6 +58,7 @@ type flowOptions struct {
 	id      int           // tells flows on one path apart
 	further time.Duration // of extra way there, for this flow alone
 	perPack int           // wire size; 0: 1500
+	known   Path          // what is remembered
 }
 
 const flowPacket = 1500
@@ -68,7 +69,7 @@ func newFlow(path *linksim.Path, opt flowOptions) *flow {
 	}
 	f := &flow{path: path, opt: opt, ackEvery: 5 * time.Millisecond, stride: 1}
 	f.rnd = rand.New(rand.NewPCG(1, uint64(opt.id)))
-	f.c = New(Config{Trace: opt.trace, MaxPacket: opt.perPack})
+	f.c = New(Config{Trace: opt.trace, MaxPacket: opt.perPack, Remembered: opt.known})
 	f.wake = path.Sim.NewTimer(f.fill)
 	f.timeout = path.Sim.NewTimer(f.probe)
 	f.ackTimer = path.Sim.NewTimer(f.acknowledge)

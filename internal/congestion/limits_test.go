@@ -54,8 +54,7 @@ func TestMemoryHelpsAndDoesNoHarm(t *testing.T) {
 	p := parse(t, "wide rate=900M rtt=150ms")
 	early := func(before Path) (share, drops float64) {
 		path := linksim.NewPath(p, 1)
-		f := newFlow(path, flowOptions{})
-		f.c.cfg.Remembered = before
+		f := newFlow(path, flowOptions{known: before})
 		path.Sim.Run(10 * p.RTT)
 		return f.share(0, 10*p.RTT, p), dropped(path.Down.Stats())
 	}
@@ -79,6 +78,41 @@ func TestMemoryHelpsAndDoesNoHarm(t *testing.T) {
 	p = parse(t, "bad rate=100M rtt=200ms loss=0.05")
 	if _, drops := early(Path{Rate: 2e9 / 8, RTT: p.RTT}); drops > 0.02 {
 		t.Errorf("a wrong memory drops %.2f", drops)
+	}
+}
+
+// A path that is now ten times slower than what is remembered takes little more
+// harm than from a flow that remembers nothing, and the deep queue of a home
+// router does not fill.
+func TestRememberedPathIsTenTimesSlower(t *testing.T) {
+	for _, line := range []string{
+		"deep   rate=10M rtt=60ms loss=0.005 queue=10",
+		"usual  rate=10M rtt=100ms loss=0.02 queue=2",
+		"tight  rate=10M rtt=100ms loss=0.02 queue=0.5",
+		"thin   rate=2M rtt=60ms queue=10",
+	} {
+		p := parse(t, line)
+		before := Path{Rate: 10 * p.Down.Rate / 8, RTT: p.RTT}
+		early := func(known Path) (share float64, s linksim.Stats) {
+			path := linksim.NewPath(p, 1)
+			f := newFlow(path, flowOptions{known: known, trace: tracer(t)})
+			path.Sim.Run(20 * p.RTT)
+			return f.share(0, 20*p.RTT, p), path.Down.Stats()
+		}
+		none, without := early(Path{})
+		share, with := early(before)
+		full := time.Duration(float64(p.Down.Queue) * 8 / p.Down.Rate * float64(time.Second))
+		t.Logf("%s: %.2f of 20 round trips, %.2f without; queue at most %v of %v, %v without; dropped %.3f, %.3f without", p.Name,
+			share, none, with.MaxWait, full, without.MaxWait, dropped(with), dropped(without))
+		if share < none-0.05 {
+			t.Errorf("%s: a memory that is wrong costs %.3f", p.Name, none-share)
+		}
+		if p.Name == "deep" && with.MaxWait > full*3/4 {
+			t.Errorf("%s: the first flight fills the queue", p.Name)
+		}
+		if more := dropped(with) - dropped(without); more > 0.12 {
+			t.Errorf("%s: a wrong memory drops %.3f more", p.Name, more)
+		}
 	}
 }
 

@@ -11,6 +11,8 @@ const (
 	trainLength = 64       // packets
 	firstPace   = 20e6 / 8 // bytes/s
 	firstWindow = 256      // packets
+	firstShare  = 0.4      // of what an earlier connection came to
+	firstMost   = 2        // times the pace and the window of those of which nothing is known
 	trainEnough = 40       // packets acknowledged
 	trainWindow = 16       // packets, over which a rate is taken
 	trainMost   = 200e6 / 8
@@ -76,6 +78,14 @@ func (t *train) rate(size int) float64 {
 	}
 	slices.Sort(rates)
 	return rates[len(rates)/2]
+}
+
+// firstPace is the pace of the first flight. What is remembered of the path may
+// not hold any more, so it makes little of a difference before the first
+// acknowledgements: on a path that has become ten times slower the flight is
+// at most four times too fast, for one round trip.
+func (c *Controller) firstPace() float64 {
+	return min(max(firstPace, firstShare*c.cfg.Remembered.Rate), firstMost*firstPace)
 }
 
 // endTrain leaves Init once enough of the first flight has arrived.
