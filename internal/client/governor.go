@@ -71,6 +71,7 @@ const (
 	deadAfter   = 3 * time.Second // without a byte over TCP
 	nearby      = 2 * time.Millisecond
 	retestAfter = 15 * time.Second
+	sizeSoon    = 5 * time.Second  // a size that was not known at first mostly is by then
 	shortRest   = 4 * time.Second  // of work: no comparison pays any more
 	longRest    = 15 * time.Second // the same for a UDP that nothing speaks against
 	throttled   = 0.5              // of its packets lost: nobody's link is like that
@@ -156,8 +157,8 @@ func (g *governor) enter(c contest, now time.Duration, s sight) {
 // prove lets UDP find its rate, and asks for a comparison if much is left and
 // nothing says that this rate is the link's.
 func (g *governor) prove(now, age time.Duration, s sight) {
-	if s.waiting {
-		g.enter(proving, now, s)
+	if s.waiting || s.left < 0 && now-s.ticket < sizeSoon {
+		g.enter(proving, now, s) // the relay may be what is slow, and how much is left decides
 		return
 	}
 	switch long := max(proveTime, 5*s.rtt); {

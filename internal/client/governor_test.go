@@ -15,6 +15,7 @@ type duel struct {
 	answers    time.Duration // when UDP answers; 0: never
 	brought    paths
 	size       int64
+	sized      time.Duration // when the size is told; before, left is not known
 	history    []contest
 	lastUDP    time.Duration
 	overlapped time.Duration // for how long TCP was let work fully beside an answering UDP
@@ -32,6 +33,9 @@ func (d *duel) run(t *testing.T) time.Duration {
 	for now := step; now < 10*time.Minute; now += step {
 		up := d.answers > 0 && now >= d.answers
 		s := sight{paths: d.brought, ticket: step, rtt: d.rtt, up: up, left: d.size - d.brought.udp - d.brought.tcp}
+		if now < d.sized {
+			s.left = -1
+		}
 		if up && d.lastUDP > 0 {
 			s.silent = now - d.lastUDP - step
 		}
@@ -91,6 +95,26 @@ func TestUDPWorksAlone(t *testing.T) {
 				t.Errorf("both worked for %v", d.overlapped)
 			}
 		})
+	}
+}
+
+// Whether a comparison pays depends on how much is left, and that is often known a
+// moment later; but it is not waited for for ever.
+func TestSizeThatIsToldLater(t *testing.T) {
+	rate := mbit(100)
+	for name, c := range map[string]struct {
+		sized   time.Duration
+		seconds float64
+		overlap bool
+	}{"soon": {time.Second, 5, false}, "never": {time.Hour, 30, true}} {
+		d := &duel{
+			udp: forever(rate), tcp: forever(rate * 0.8), link: forever(rate), rtt: 50 * time.Millisecond,
+			answers: 60 * time.Millisecond, size: int64(rate * c.seconds), sized: c.sized,
+		}
+		d.run(t)
+		if (d.overlapped > 0) != c.overlap {
+			t.Errorf("told %s: both worked for %v: %v", name, d.overlapped, d.history)
+		}
 	}
 }
 
