@@ -77,7 +77,7 @@ HYSTERIA    := $(if $(shell command -v hysteria),hysteria2)
 QUICK_PEERS := jumpget,aria2-bbr,$(or $(HYSTERIA),wget-bbr)
 
 .PHONY: bench-quick
-bench-quick: build bin/lab ## JumpGet and two others on every link, 10 MB; root, a few minutes
+bench-quick: build bin/lab ## JumpGet and two others on every link, 10 MB; root, four minutes
 	@mkdir -p lab-out && rm -f lab-out/quick.jsonl
 	bin/lab bench --prefix bench-quick --mb 10 -n 1 --parallel-rate 120 --peers $(QUICK_PEERS) --out lab-out/quick.jsonl
 
