@@ -173,8 +173,6 @@ type downloads struct {
 	out    outputFlags
 	last   *client.Result // of a run with one order, for `try`
 	late   failures
-
-	bundled []*client.BundleResult
 }
 
 // all brings the orders, several at once, and returns an exit code for each.
@@ -184,17 +182,22 @@ func (d *downloads) all(ctx context.Context, orders []order) []int {
 	d.late.hold = len(units) < len(orders)
 	var mu sync.Mutex
 	var strays []stray
+	var bundled []*client.BundleResult
 	next := 2 * len(orders) // for the files of bundles that are pulled; no other number is as high
 	d.each(len(units), func(k int) {
 		u, n := units[k], units[k].orders[0]
 		switch {
 		case len(u.orders) > 1:
 			res, left := d.several(ctx, u, orders, codes)
+			if res != nil && len(left) == 0 {
+				_ = res.Close() // it removes what nobody needs
+				return
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			strays = append(strays, left...)
 			if res != nil {
-				d.bundled = append(d.bundled, res)
+				bundled = append(bundled, res)
 			}
 		case orders[n].files > 0:
 			mu.Lock()
@@ -207,8 +210,8 @@ func (d *downloads) all(ctx context.Context, orders []order) []int {
 		}
 	})
 	d.bringStrays(ctx, strays, orders, codes)
-	for _, res := range d.bundled {
-		_ = res.Close() // it removes what nobody needs
+	for _, res := range bundled {
+		_ = res.Close() // as above
 	}
 	d.late.tell(d.show)
 	return codes

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"iter"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -35,11 +37,20 @@ func (a *app) addCommand() *cobra.Command {
 	return cmd
 }
 
-// add submits every order, even if one fails.
+// addAtOnce is how many submissions are under way at a time: each takes a round trip.
+const addAtOnce = 16
+
+// added is what became of one submission.
+type added struct {
+	job *wire.Job
+	err error
+}
+
+// add submits every order, even if one fails, and tells of them in order.
 func (a *app) add(ctx context.Context, c *client.Client, orders []order) error {
 	var codes []int
-	for _, o := range orders {
-		j, err := c.Add(ctx, o.req)
+	for came := range submitAll(ctx, c, orders) {
+		j, err := came.job, came.err
 		switch {
 		case err != nil:
 			f := classify(ctx, err)
@@ -58,6 +69,37 @@ func (a *app) add(ctx context.Context, c *client.Client, orders []order) error {
 		return &shownError{code}
 	}
 	return nil
+}
+
+// submitAll submits several orders at a time and yields what became of each, in
+// their order.
+func submitAll(ctx context.Context, c *client.Client, orders []order) iter.Seq[added] {
+	return func(yield func(added) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		var group sync.WaitGroup
+		defer group.Wait()
+		defer cancel() // if nobody wants to hear more
+		slots := make(chan struct{}, addAtOnce)
+		results := make([]chan added, len(orders))
+		for i := range results {
+			results[i] = make(chan added, 1)
+		}
+		group.Go(func() {
+			for i, o := range orders {
+				slots <- struct{}{}
+				group.Go(func() {
+					defer func() { <-slots }()
+					j, err := c.Add(ctx, o.req)
+					results[i] <- added{j, err}
+				})
+			}
+		})
+		for _, result := range results {
+			if !yield(<-result) {
+				return
+			}
+		}
+	}
 }
 
 func (a *app) pullCommand() *cobra.Command {

@@ -109,7 +109,7 @@ func (b *BundleResult) Placed(file int, r *Result) error {
 
 // Close removes what only served to go on. If some files did not come, the same
 // request will ask for those alone.
-func (b *BundleResult) Close() error { return b.u.end() }
+func (b *BundleResult) Close() error { return errors.Join(b.u.end(), b.u.unlock()) }
 
 // bundleBase is the beginning of the names of all that stands beside the files
 // until they are complete. It is the same whenever the same is asked for.
@@ -132,6 +132,35 @@ func dirOr(dir string) string {
 // openUnpacker finds what an earlier run has left.
 func openUnpacker(c *Client, r BundleRequest) (*unpacker, error) {
 	base := bundleBase(r)
+	unlock, err := lockBundle(base)
+	if err != nil {
+		return nil, err
+	}
+	u, err := resumeBundle(c, r, base)
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	u.unlock = unlock
+	return u, nil
+}
+
+// lockBundle sees to it that nobody else brings the same into the same folder.
+func lockBundle(base string) (unlock func() error, err error) {
+	path := base + journalSuffix + partial.LockSuffix
+	unlock, err = partial.OS{}.Lock(path)
+	switch {
+	case err != nil:
+		return nil, noJournal(path, err)
+	case unlock == nil:
+		return nil, &partial.Error{
+			Kind: partial.KindInUse, Message: "another jumpget is fetching the same files into " + filepath.Dir(base),
+			Hint: "wait for it to end, or choose another folder with --dir",
+		}
+	}
+	return unlock, nil
+}
+
+func resumeBundle(c *Client, r BundleRequest, base string) (*unpacker, error) {
 	j, err := loadJournal(base+journalSuffix, len(r.Files))
 	if err != nil {
 		return nil, job.Errorf(job.CodeInternal, "what an earlier run has left can't be read: %w", err).WithHint("remove %s", base+journalSuffix)

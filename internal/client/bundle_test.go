@@ -150,7 +150,7 @@ func unpacking(t *testing.T, n int, change func(*BundleRequest)) (*unpacker, map
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = u.journal.close() })
+	t.Cleanup(func() { _ = errors.Join(u.journal.close(), u.unlock()) })
 	return u, told
 }
 
@@ -191,7 +191,7 @@ func TestUnpackHostileBundle(t *testing.T) {
 		}
 	}
 	entries, _ := os.ReadDir(dir)
-	if len(entries) != 8 { // and the journal
+	if len(entries) != 9 { // and the journal and its lock
 		t.Errorf("%d files stand", len(entries))
 	}
 	if len(told) != 7 || !errors.Is(told[6].Err, &job.Error{Code: job.CodeOriginStatus}) {
@@ -229,7 +229,7 @@ func TestUnpackGoesOn(t *testing.T) {
 	if err := u.read(t.Context(), io.MultiReader(bytes.NewReader(s[:cut]), &failing{})); !errors.Is(err, errTorn) {
 		t.Fatal(err)
 	}
-	_ = u.journal.close()
+	_ = errors.Join(u.journal.close(), u.unlock())
 	writeFile(t, u.base+partial.StateSuffix, nil) // as a run leaves it that was killed
 	writeFile(t, u.base+".1", []byte("half"))
 	again := func(r *BundleRequest) {
@@ -253,7 +253,7 @@ func TestUnpackGoesOn(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "b")); err != nil {
 		t.Fatal(err)
 	}
-	_ = u.journal.close()
+	_ = errors.Join(u.journal.close(), u.unlock())
 
 	u, _ = unpacking(t, 3, again)
 	u.tellEarlier()
@@ -263,12 +263,30 @@ func TestUnpackGoesOn(t *testing.T) {
 	if err := u.read(t.Context(), bytes.NewReader(bundleStream(t, named(0, "b", "1")))); err != nil {
 		t.Fatal(err)
 	}
-	if err := u.result().u.end(); err != nil {
+	if err := u.result().Close(); err != nil {
 		t.Fatal(err)
 	}
 	entries, _ := os.ReadDir(dir)
 	if len(entries) != 3 {
 		t.Errorf("%v stand", entries)
+	}
+}
+
+// Two runs of the same list into the same folder would place each file twice.
+func TestTwoRunsOfOneBundle(t *testing.T) {
+	u, _ := unpacking(t, 3, nil)
+	if _, err := openUnpacker(u.c, u.r); partial.KindOf(err) != partial.KindInUse {
+		t.Errorf("the second run: %v", err)
+	}
+	if err := u.result().Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openUnpacker(u.c, u.r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.result().Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -31,6 +31,7 @@ type unpacker struct {
 	goesOn  bool  // an earlier run has left a part of this bundle
 	index   []int // places in the request, by index in the bundle
 	started time.Time
+	unlock  func() error // lets others have the bundle
 
 	mu      sync.Mutex
 	settled map[int]bool   // files that were told of
