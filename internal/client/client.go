@@ -100,10 +100,11 @@ type Client struct {
 	sessions *sessions
 	stop     context.CancelCauseFunc // ends the tunnel
 
-	own     func(context.Context) netip.Addr // ownAddress, but for tests
-	near    time.Duration                    // nearby, but for tests
-	relayAt atomic.Pointer[string]           // the relay's address and a port; nil: not looked up yet
-	sshHost func() (string, error)           // cfg.Host, asked once
+	own      func(context.Context) netip.Addr // ownAddress, but for tests
+	near     time.Duration                    // nearby, but for tests
+	udpLimit time.Duration                    // udpLimit, but for tests
+	relayAt  atomic.Pointer[string]           // the relay's address and a port; nil: not looked up yet
+	sshHost  func() (string, error)           // cfg.Host, asked once
 }
 
 // errClosed is what a tunnel ends with after Close.
@@ -130,7 +131,7 @@ func New(cfg Config) (*Client, error) {
 		memory: memory{dir: cfg.StateDir, relay: cfg.Relay},
 		stop:   stop,
 	}
-	c.own, c.near = c.ownAddress, nearby
+	c.own, c.near, c.udpLimit = c.ownAddress, nearby, udpLimit
 	c.sessions = &sessions{c: c, opener: opener, life: life}
 	c.sshHost = sync.OnceValues(func() (string, error) {
 		if cfg.Host == nil {

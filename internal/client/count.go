@@ -2,28 +2,48 @@ package client
 
 import "time"
 
-// The bounds of the number of connections that counter chooses.
+// The bounds of the number of connections that counter chooses, and its
+// judgements.
 const (
-	firstConns = 8
-	mostConns  = 32
+	fewestConns = 4
+	firstConns  = 8
+	mostConns   = 32
 
-	worthwhile = 1.10             // doubling the connections has to bring this much
-	holdFor    = 20 * time.Second // before a higher number is tried again
+	// perConn of round trip is worth one connection at the start: each begins with
+	// the same few packets, and the longer the link, the longer it takes them to
+	// become many.
+	perConn = 6 * time.Millisecond
+
+	worthwhile  = 1.10             // doubling the connections has to bring this much
+	dispensable = 0.97             // half of them have to carry this much
+	holdFor     = 20 * time.Second // before another number is tried
+
+	// Below room bytes in flight for each, a lost packet is not followed by enough
+	// others to tell of it, and connections sit in timeouts.
+	room = 8 * 1448
+
+	// A link is full when the round trip is so much longer than without a queue.
+	fullRTT = 1.25
+	fullMin = 5 * time.Millisecond
 
 	// A link is taken for lossy if in lossyWindows intervals in a row more than
-	// lossyShare of the packets came out of order. One loss disorders a whole
-	// flight, so the share is far above the loss itself; a clean link's queue that
-	// overflows at the start does the same, but only once.
+	// lossyShare of the packets came out of order while it was not full. One loss
+	// disorders a whole flight, so the share is far above the loss itself; a clean
+	// link's queue that overflows at the start does the same, but only once.
 	lossyShare   = 0.01
 	lossyWindows = 2
 	lossySample  = 100 // packets, at least
 )
 
-// counter finds how many connections carry the most: it doubles them as long
-// as that brings throughput, and goes back by the step that brought nothing. It
-// has no clock of its own.
+// counter finds how many connections carry the most. It begins with more on a
+// long link, and goes to the most at once on one that loses packets, where each
+// of them is slow. Otherwise it doubles them as long as that brings throughput,
+// and goes back by the step that brought nothing. On a link that is full more
+// would only make the queue longer: there it tries now and then whether half of them
+// carry as much. It has no clock of its own.
 type counter struct {
 	fixed int     // the user's choice; 0: none
+	last  int     // what served well the last time; 0: not known
 	n     int     // wanted now
 	base  float64 // rate before the last step; 0: not measured
 	tried int     // n is on trial, and this is what it was before; 0: no trial
@@ -38,6 +58,20 @@ type counter struct {
 	windows    int // lossy ones in a row
 }
 
+// flow is what all connections together tell.
+type flow struct {
+	bytes      int64         // brought by now
+	rtt        time.Duration // without a queue; 0: not known
+	now        time.Duration // with the queue of late; 0: not known
+	segments   int64         // received
+	disordered int64         // of these, out of order
+}
+
+// full tells whether a queue shows that more senders can bring nothing.
+func (f flow) full() bool {
+	return f.rtt > 0 && f.now > max(time.Duration(fullRTT*float64(f.rtt)), f.rtt+fullMin)
+}
+
 // measuring is where a counter's measurement stands.
 type measuring int
 
@@ -49,25 +83,37 @@ const (
 
 // newCounter starts with what served well the last time; 0: not known.
 func newCounter(fixed, last int) *counter {
-	c := &counter{fixed: fixed, n: min(max(last, firstConns), mostConns)}
+	c := &counter{fixed: fixed, last: last, n: min(max(last, firstConns), mostConns)}
+	if last > 0 {
+		c.n = min(max(last, fewestConns), mostConns)
+	}
 	if fixed > 0 {
 		c.n = fixed
 	}
 	return c
 }
 
-// observe takes the bytes that all connections together have brought by now,
-// and the round trip time, and returns how many connections there should be.
-// Call it a few times a second while all of them have work.
-func (c *counter) observe(now time.Duration, bytes int64, rtt time.Duration) int {
+// reach takes the round trip time before anything has been measured.
+func (c *counter) reach(rtt time.Duration) {
+	if c.fixed == 0 && c.last == 0 {
+		c.n = min(max(c.n, int(rtt/perConn)), mostConns)
+	}
+}
+
+// observe takes what all connections together have done by now, and returns how
+// many there should be. Call it a few times a second while all of them have work.
+func (c *counter) observe(now time.Duration, f flow) int {
+	if c.fixed > 0 {
+		return c.n
+	}
+	c.disorder(now, f)
 	switch {
-	case c.fixed > 0:
 	case c.state == idle:
 		c.state, c.since = settling, now
-	case c.state == settling && now-c.since >= 2*rtt:
-		c.state, c.since, c.bytes = counting, now, bytes
-	case c.state == counting && now-c.since >= c.window(rtt):
-		c.judge(float64(bytes-c.bytes) / (now - c.since).Seconds())
+	case c.state == settling && now-c.since >= 2*f.rtt:
+		c.state, c.since, c.bytes = counting, now, f.bytes
+	case c.state == counting && now-c.since >= c.window(f.rtt):
+		c.judge(float64(f.bytes-c.bytes)/(now-c.since).Seconds(), f)
 		c.state, c.since = settling, now
 	}
 	return c.n
@@ -81,26 +127,35 @@ func (c *counter) window(rtt time.Duration) time.Duration {
 }
 
 // judge takes the next step, by what the last one brought.
-func (c *counter) judge(rate float64) {
-	c.tried = 0
-	switch {
-	case c.held:
-		c.held = false
-		c.try(rate)
-	case c.base > 0 && rate < c.base*worthwhile:
-		c.n = max(c.n/2, firstConns)
-		c.held = true
-	case c.n == mostConns:
+func (c *counter) judge(rate float64, f flow) {
+	before, rested := c.tried, c.held
+	c.tried, c.held = 0, false
+	switch most := c.most(rate, f); {
+	case c.n > most:
+		c.n, c.held = most, true
+	case before > c.n && rate < c.base*dispensable, before > 0 && before < c.n && rate < c.base*worthwhile:
+		c.n, c.held = before, true
+	case f.full() && (rested || before > c.n) && c.n > fewestConns:
+		c.try(c.n/2, rate)
+	case f.full(), c.n == mostConns:
 		c.held = true
 	default:
-		c.try(rate)
+		c.try(2*c.n, rate)
 	}
 }
 
-// try doubles the connections, which brought rate until now.
-func (c *counter) try(rate float64) {
+// most is how many connections find room in what is under way on a full link.
+func (c *counter) most(rate float64, f flow) int {
+	if !f.full() {
+		return mostConns
+	}
+	return max(int(rate*f.rtt.Seconds()/room), fewestConns)
+}
+
+// try goes on with n connections; what they were before brought rate.
+func (c *counter) try(n int, rate float64) {
 	c.base, c.tried = rate, c.n
-	c.n = min(2*c.n, mostConns)
+	c.n = min(max(n, fewestConns), mostConns)
 }
 
 // proven is what a next run should start with: not a number that is only being
@@ -112,20 +167,19 @@ func (c *counter) proven() int {
 	return c.n
 }
 
-// disorder takes the packets that all connections have received, and those
-// that came out of order. On a lossy link more connections are what helps TCP,
-// and measuring first would cost most of a small file's time.
-func (c *counter) disorder(now time.Duration, segments, disordered int64, rtt time.Duration) {
-	n := segments - c.segments
-	if n >= 0 && (n < lossySample || now-c.checked < max(2*rtt, tick)) {
+// disorder looks for losses, which make more connections worthwhile before the
+// rate can show it: measuring first would cost most of a small file's time.
+func (c *counter) disorder(now time.Duration, f flow) {
+	n := f.segments - c.segments
+	if n >= 0 && (n < lossySample || now-c.checked < max(2*f.rtt, tick)) {
 		return
 	}
-	share := float64(disordered-c.disordered) / float64(n)
-	if c.windows++; n < 0 || share < lossyShare { // n falls when a connection is closed
+	share := float64(f.disordered-c.disordered) / float64(n)
+	if c.windows++; n < 0 || share < lossyShare || f.full() { // n falls when a connection is closed
 		c.windows = 0
 	}
-	c.checked, c.segments, c.disordered = now, segments, disordered
-	if c.windows >= lossyWindows && c.fixed == 0 && c.n < mostConns && !c.held {
+	c.checked, c.segments, c.disordered = now, f.segments, f.disordered
+	if c.windows >= lossyWindows && c.n < mostConns && !c.held {
 		c.n, c.base, c.tried, c.state = mostConns, 0, 0, idle
 	}
 }

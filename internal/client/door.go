@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,14 +49,29 @@ func newDoor(ctx context.Context, d *download) *door {
 		conns: map[*slot]*transport.RangeConn{},
 	}
 	if d.c.allowed(PathTCP) {
-		n := o.count.n
-		if d.gov.known > 0 && d.gov.udp {
-			n = min(n, standby)
-		}
-		o.adjust(n, mostConns)
+		o.adjust(o.ready(), mostConns)
 		d.report.path(PathTCP, progress.PathTrying, "")
 	}
 	return o
+}
+
+// ready is how many connections should stand before it is clear who will carry
+// the file: few where UDP did so the last time.
+func (o *door) ready() int {
+	if o.d.gov.known > 0 && o.d.gov.udp {
+		return min(o.count.n, standby)
+	}
+	return o.count.n
+}
+
+// prepare makes more connections to a door that turns out to be far, while
+// nothing is known of the object yet.
+func (o *door) prepare() {
+	if !o.d.c.allowed(PathTCP) {
+		return
+	}
+	o.count.reach(o.inspect().RTT)
+	o.adjust(o.ready(), mostConns)
 }
 
 // adjust makes the number of working slots n, but adds none beyond useful.
@@ -103,13 +119,15 @@ func (o *door) tick(e *engine) {
 	}
 	if o.d.tcp != full { // who has little to do tells nothing, and more of them still less
 		o.count.rest()
-		o.adjust(min(n, standby), e.useful())
+		keep := min(n, standby)
+		if o.d.tcp == cautious {
+			keep = o.ready() // their turn may come at once
+		}
+		o.adjust(keep, e.useful())
 		return
 	}
-	if all := o.inspect(); e.busy(PathTCP) && open >= n {
-		now := time.Since(o.d.started)
-		o.count.disorder(now, all.Segments, all.Disordered, all.RTT)
-		n = o.count.observe(now, o.bytes.Load(), all.RTT)
+	if e.busy(PathTCP) && open >= n {
+		n = o.count.observe(time.Since(o.d.started), o.flow())
 	} else {
 		o.count.rest()
 	}
@@ -151,18 +169,32 @@ func (o *door) open() int {
 	return len(o.conns)
 }
 
-// inspect returns the least round trip time of all connections, and their
-// packets together.
+// flow is what the counter goes by.
+func (o *door) flow() flow {
+	all := o.inspect()
+	return flow{bytes: o.bytes.Load(), rtt: all.RTT, now: all.Now, segments: all.Segments, disordered: all.Disordered}
+}
+
+// inspect returns the least round trip time of all connections, the
+// middle one of late, and their packets together.
 func (o *door) inspect() (all transport.Socket) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	var now []time.Duration
 	for _, c := range o.conns {
 		s := c.Inspect()
 		if s.RTT > 0 && (all.RTT == 0 || s.RTT < all.RTT) {
 			all.RTT = s.RTT
 		}
+		if s.Now > 0 {
+			now = append(now, s.Now)
+		}
 		all.Segments += s.Segments
 		all.Disordered += s.Disordered
+	}
+	if len(now) > 0 {
+		slices.Sort(now)
+		all.Now = now[len(now)/2]
 	}
 	return all
 }

@@ -307,6 +307,9 @@ func (d *download) tick() {
 		d.door.tick(d.current)
 		d.ssh.want(d.door.failing(d.current))
 		d.warnOfDoor()
+		d.needUDP()
+	} else {
+		d.door.prepare()
 	}
 	d.report.progress()
 }

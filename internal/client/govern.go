@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/progress"
 )
 
@@ -64,17 +65,54 @@ func (d *download) sshPatience() time.Duration {
 	return d.ticketAt + max(sshHeadStart, 3*d.door.inspect().RTT)
 }
 
-// udpRate is what the next run may expect of UDP, in bytes a second; 0: nothing.
-func (d *download) udpRate() int64 {
-	if !d.gov.udp || !d.gov.served() {
-		return 0
+// udpRate is what the next run may expect of UDP, in bytes a second; 0: not
+// known; negative: it was tried and brought little or nothing.
+func (d *download) udpRate(last int64) int64 {
+	now := time.Since(d.started)
+	switch {
+	case !d.gov.udp || !d.gov.tcp:
+		return last
+	case d.gov.served():
+		return int64(max(d.gov.best, float64(d.udp.bytes.Load())/now.Seconds()))
+	case d.gov.failed(now, d.sight(d.current)):
+		return -1
 	}
-	return int64(max(d.gov.best, float64(d.udp.bytes.Load())/time.Since(d.started).Seconds()))
+	return 0
 }
 
 // doorGrace is how long a download lets its relay's public door be unreachable
 // before it says so.
 const doorGrace = 2 * time.Second
+
+// Times within which somebody who allows UDP alone hears that nothing answers.
+const (
+	udpGrace = 3 * time.Second
+	udpLimit = 20 * time.Second
+)
+
+// needUDP is for downloads that may use UDP alone: it says soon that nothing
+// answers, and ends those to which nothing ever has.
+func (d *download) needUDP() {
+	if d.c.allowed(PathTCP) || d.c.allowed(PathSSH) || d.ticketAt == 0 || d.udp.bytes.Load() > 0 {
+		return
+	}
+	t, _, _ := d.ticket.get()
+	at, speaks := udpEndpoint(t)
+	waited := time.Since(d.started) - d.ticketAt
+	where := fmt.Sprintf("%s, UDP port %d", at.Host, at.Port)
+	switch up := d.udp.alive.Load() != nil; {
+	case !speaks:
+		d.fail(job.Errorf(job.CodeUnavailable, "this relay offers no UDP, and no other path is allowed").
+			WithHint("leave `--path udp` away"))
+	case up: // an origin may take its time
+	case waited >= d.c.udpLimit:
+		d.fail(job.Errorf(job.CodeUnavailable, "no answer from %s in %v, and no other path is allowed", where, d.c.udpLimit).
+			WithHint("leave `--path udp` away if a network on the way blocks UDP, or open the port in the relay's firewall; `jumpget doctor` tells more"))
+	case waited >= udpGrace && !d.warned:
+		d.warned = true
+		d.report.note(progress.Warning, fmt.Sprintf("no answer yet from %s, the only path that is allowed: trying for %v in all", where, d.c.udpLimit))
+	}
+}
 
 // warnOfDoor says once that the public door can't be reached, where nothing
 // but ssh is left or not even that.

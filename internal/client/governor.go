@@ -22,7 +22,7 @@ import "time"
 type governor struct {
 	udp, tcp bool          // paths that may be used at all
 	near     time.Duration // below this round trip time TCP is as good, and cheaper
-	known    float64       // the rate at which UDP served the last time, bytes a second; 0: it did not
+	known    float64       // the rate at which UDP served the last time, bytes a second; 0: not known; negative: it brought little or nothing
 
 	state  contest
 	since  time.Duration // when the state began
@@ -32,6 +32,7 @@ type governor struct {
 	mark   time.Duration // when a window of measurement began
 	at     paths         // what had come by then
 	tested time.Duration // when the last comparison ended
+	poor   bool          // a comparison was lost by far
 }
 
 // contest is where the contest between the paths stands.
@@ -107,11 +108,16 @@ func (g *governor) look(now time.Duration, s sight) (udp, tcp allowance) {
 
 // patient tells whether TCP should still leave room for UDP's first answer.
 func (g *governor) patient(now time.Duration, s sight) bool {
+	return g.known >= 0 && !g.waited(now, s)
+}
+
+// waited tells whether UDP has had the time for its first answer.
+func (g *governor) waited(now time.Duration, s sight) bool {
 	wait := headStart
 	if g.known > 0 {
 		wait *= 2
 	}
-	return s.ticket == 0 || now-s.ticket < max(wait, 3*s.rtt)
+	return s.ticket > 0 && now-s.ticket >= max(wait, 3*s.rtt)
 }
 
 func (g *governor) step(now time.Duration, s sight) {
@@ -125,7 +131,11 @@ func (g *governor) step(now time.Duration, s sight) {
 	age := now - g.since
 	switch g.state {
 	case trying:
-		if well {
+		switch {
+		case well && g.known < 0: // TCP works already
+			g.before = 0
+			g.enter(comparing, now, s)
+		case well:
 			g.enter(proving, now, s)
 		}
 	case beaten:
@@ -221,6 +231,7 @@ func (g *governor) compare(now, age time.Duration, s sight) {
 	g.tested, g.both = now, u+t
 	switch {
 	case t > fewOf*u:
+		g.poor = true
 		g.enter(beaten, now, s)
 	case u+t < g.before*worthAdding:
 		g.enter(alone, now, s)
@@ -268,4 +279,16 @@ func (g *governor) watch(now time.Duration, s sight) {
 // served tells whether UDP did well, which the next run may count on.
 func (g *governor) served() bool {
 	return g.state == proving || g.state == alone || g.state == checking
+}
+
+// failed tells whether UDP was tried and did badly, so that the next run need not
+// wait for it.
+func (g *governor) failed(now time.Duration, s sight) bool {
+	switch {
+	case g.state == beaten:
+		return g.poor
+	case g.state == trying && s.udp == 0:
+		return g.known < 0 || g.waited(now, s)
+	}
+	return false
 }

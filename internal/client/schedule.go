@@ -26,8 +26,8 @@ type scheduler struct {
 	workers []*worker          // in order of joining
 	allow   map[Path]allowance // full where nothing is said
 
-	// Bytes that may still be asked for a second time: of pipes that deliver,
-	// where most come twice and take room on the link, and of stalled ones, where
+	// Bytes that may still come a second time, or be asked for so: of pipes that
+	// deliver, where most do and take room on the link, and of stalled ones, where
 	// most come once.
 	dupBudget, stallBudget int64
 	dup                    int64 // bytes that came a second time
@@ -62,6 +62,10 @@ type worker struct {
 type piece struct {
 	span.Span
 	shared bool // others ask for some of it too
+
+	// What of a budget is tied up, until it is clear that it was not wasted.
+	lent   int64
+	lender *int64
 }
 
 // newScheduler starts with what is missing of an object of the given size, or
@@ -161,19 +165,16 @@ func (s *scheduler) assign(now time.Duration, w *worker) *piece {
 	if w.retiring || s.allow[w.path] == none || !s.wants(now, w) {
 		return nil
 	}
-	sp := s.take(now, w)
-	shared := false
-	if sp.Len() == 0 {
-		sp = s.rob(now, w)
-		shared = true
+	p := &piece{Span: s.take(now, w)}
+	if p.Len() == 0 {
+		p = s.rob(now, w)
 	}
-	if sp.Len() == 0 {
+	if p == nil {
 		return nil
 	}
 	if len(w.pieces) == 0 {
 		w.resume(now)
 	}
-	p := &piece{Span: sp, shared: shared}
 	w.pieces = append(w.pieces, p)
 	return p
 }
@@ -227,7 +228,9 @@ func (s *scheduler) arrived(now time.Duration, w *worker, off int64, n int) int6
 	}
 	p := w.pieces[0]
 	if p.shared {
-		s.dup += got.Len() - missingLen(s.have.Missing(got))
+		twice := got.Len() - missingLen(s.have.Missing(got))
+		s.dup += twice
+		s.dupBudget -= twice
 	}
 	s.have.Add(got)
 	p.Start = got.End
@@ -266,6 +269,13 @@ func (s *scheduler) done(w *worker, p *piece) (rest bool) {
 	}
 	w.pieces = slices.Delete(w.pieces, i, i+1)
 	if s.owes(w, p) == 0 {
+		if p.lender != nil {
+			*p.lender += p.lent // if it came twice, that was counted
+		}
+		return false
+	}
+	if p.shared && p.lender == nil && len(s.have.Missing(p.Span)) == 0 {
+		s.dupBudget -= min(p.Len(), wasted) // others were first
 		return false
 	}
 	s.release(p.Span)

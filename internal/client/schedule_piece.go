@@ -10,7 +10,9 @@ import (
 const (
 	minPiece   = 64 << 10
 	firstPiece = 256 << 10 // from a worker whose rate is not known
+	leastPiece = 32 << 10  // near the end
 	maxPiece   = 4 << 20
+	fairShare  = 0.6                    // of its part of what is left
 	maxPieceS  = 1 << 20                // over ssh, where events share the pipe
 	pieceTime  = 750 * time.Millisecond // of a worker's work
 	maxDepth   = 4                      // requests under way on one connection
@@ -29,17 +31,54 @@ func (s *scheduler) wants(now time.Duration, w *worker) bool {
 	case w.path == PathUDP:
 		return s.wantsUDP(now, w)
 	case s.allow[w.path] == cautious:
-		return w.total == 0 && len(w.pieces) == 0
+		return w.total == 0 && len(w.pieces) == 0 && s.shown(w.path) < standby
 	case w.path == PathSSH:
 		depth = 1
 	}
-	switch n := len(w.pieces); {
+	n, rate, backlog := len(w.pieces), w.meter.at(now), float64(s.backlog(w))
+	switch {
+	case n == 0:
+		return true
 	case n >= depth:
 		return false
-	case n < 2:
+	case rate > 0 && backlog < rate*(2*w.rtt.Seconds()+0.1):
 		return true
 	}
-	return float64(s.backlog(w)) < w.meter.at(now)*(2*w.rtt.Seconds()+0.1)
+	return n < 2 && (rate == 0 || backlog < s.fair(now, w))
+}
+
+// shown is the number of a path's workers that have or had something to do.
+func (s *scheduler) shown(path Path) (n int) {
+	for _, w := range s.workers {
+		if w.path == path && (w.total > 0 || len(w.pieces) > 0) {
+			n++
+		}
+	}
+	return n
+}
+
+// fair is how much the worker should have under way at most near the end: a part
+// of what it will bring until then. The rest makes good for errors in what is
+// expected of each, so that all of a path end together.
+func (s *scheduler) fair(now time.Duration, w *worker) float64 {
+	rate := w.meter.at(now)
+	var sum float64
+	var known, all int
+	for _, o := range s.workers {
+		if o.retiring || o.path != w.path {
+			continue
+		}
+		all++
+		if r := o.meter.at(now); r > 0 {
+			sum += r
+			known++
+		}
+	}
+	share := 1 / float64(max(1, all))
+	if rate > 0 && sum > 0 {
+		share = rate / sum * float64(known) / float64(all)
+	}
+	return float64(s.left()) * share * fairShare
 }
 
 func (s *scheduler) wantsUDP(now time.Duration, w *worker) bool {
@@ -135,8 +174,7 @@ func firstOf(spans []span.Span) span.Span {
 }
 
 // pieceSize is the worker's work for pieceTime or a little more than two round
-// trips, but near the end no more than half of its fair share of the rest, so
-// that all end together.
+// trips, but near the end no more than is fair.
 func (s *scheduler) pieceSize(now time.Duration, w *worker) int64 {
 	rate := w.meter.at(now)
 	switch {
@@ -149,26 +187,13 @@ func (s *scheduler) pieceSize(now time.Duration, w *worker) int64 {
 	if rate > 0 {
 		want = rate * max(pieceTime.Seconds(), 2.5*w.rtt.Seconds())
 	}
-	var sum float64
-	var known, all int
-	for _, o := range s.workers {
-		if o.retiring || o.path != w.path {
-			continue
-		}
-		all++
-		if r := o.meter.at(now); r > 0 {
-			sum += r
-			known++
-		}
+	least := float64(minPiece)
+	if fair := s.fair(now, w) - float64(s.backlog(w)); fair < want {
+		want, least = fair, leastPiece
 	}
-	share := 1 / float64(max(1, all))
-	if rate > 0 && sum > 0 {
-		share = rate / sum * float64(known) / float64(all)
-	}
-	want = min(want, float64(s.free.Len())*share/2)
 	most := int64(maxPiece)
 	if w.path == PathSSH {
 		most = maxPieceS
 	}
-	return min(max(int64(want), minPiece), most)
+	return min(int64(max(want, least)), most)
 }

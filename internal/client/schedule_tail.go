@@ -10,7 +10,8 @@ import (
 
 const (
 	minRobbed = 16 << 10
-	maxCopies = 3 // of one byte under way
+	maxCopies = 3        // of one byte under way
+	wasted    = 64 << 10 // at most, of an answer that is cut short
 )
 
 // late is a run of bytes that is under way and the time when it is expected.
@@ -27,30 +28,30 @@ type late struct {
 // sooner, such that both would finish at once. They stay asked for at the
 // other as well: whoever brings a byte first brings it, and a reader that has
 // only bytes ahead that came already stops.
-func (s *scheduler) rob(now time.Duration, w *worker) span.Span {
+func (s *scheduler) rob(now time.Duration, w *worker) *piece {
 	if s.size < 0 {
-		return span.Span{}
+		return nil
 	}
 	rate := s.rateOr(now, w)
 	if rate <= 0 {
-		return span.Span{}
+		return nil
 	}
 	own := w.rtt.Seconds() + float64(s.backlog(w))/rate
 	best := s.latest(now, w)
 	if best.victim == nil {
-		return span.Span{}
+		return nil
 	}
 	budget := &s.dupBudget
 	if best.victim.silence(now) > 0 {
 		budget = &s.stallBudget
 	}
 	if *budget < minRobbed {
-		return span.Span{}
+		return nil
 	}
 	// Worth a second request only if it saves a noticeable time.
 	gain := best.eta.Seconds() - own
 	if gain < max(0.01, w.rtt.Seconds()/4) {
-		return span.Span{}
+		return nil
 	}
 	theirs := best.victim.meter.at(now)
 	both := gain * rate
@@ -63,7 +64,7 @@ func (s *scheduler) rob(now time.Duration, w *worker) span.Span {
 	best.piece.shared = true
 	got := span.Span{Start: best.span.End - n, End: best.span.End}
 	s.share(got)
-	return got
+	return &piece{Span: got, shared: true, lent: n, lender: budget}
 }
 
 // share marks all pieces that hold bytes of sp, since a third copy may be asked

@@ -262,9 +262,10 @@ func (o *door) remember() {
 	if e.Host == "" {
 		return
 	}
+	last, _ := o.d.c.memory.load()
 	if err := o.d.c.memory.save(remembered{
 		Scheme: e.Scheme, Host: e.Host, Port: e.Port, Address: o.d.access.address(o.ctx),
-		Connections: o.count.proven(), UDPRate: o.d.udpRate(),
+		Connections: o.count.proven(), UDPRate: o.d.udpRate(last.UDPRate),
 	}); err != nil {
 		o.d.c.cfg.Log.Debug("could not remember the relay's public door", "error", err)
 	}

@@ -1,7 +1,9 @@
 package client
 
 import (
+	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,6 +50,33 @@ func TestBlockedUDPLeavesItToTCP(t *testing.T) {
 	res := mustGet(t, newTestClient(t, r, nil), r, request(t.TempDir()))
 	if res.Paths[PathTCP] < size || res.Paths[PathUDP] != 0 {
 		t.Errorf("%v", res.Paths)
+	}
+}
+
+// Only UDP is allowed, and it leads nowhere: that is said, with what helps.
+func TestOnlyUDPAndThereIsNone(t *testing.T) {
+	tests := []struct {
+		name  string
+		serve bool // into a hole
+		text  string
+	}{
+		{"the relay speaks none", false, "offers no UDP"},
+		{"nobody answers", true, "no answer from 127.0.0.1, UDP port"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newFakeRelay(t, 4<<20)
+			if tt.serve {
+				serveUDP(t, r, func(u *fakeUDP) { u.holed.Store(true) })
+			}
+			c := newTestClient(t, r, udpOnly)
+			c.udpLimit = time.Second
+			_, err := c.Get(t.Context(), request(t.TempDir()))
+			var e *job.Error
+			if !errors.As(err, &e) || !strings.Contains(e.Error(), tt.text) || !strings.Contains(e.Hint, "--path udp") {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

@@ -54,6 +54,7 @@ func pending(conn net.Conn) int {
 // Socket is what the kernel knows of a connection.
 type Socket struct {
 	RTT        time.Duration // 0: not known
+	Now        time.Duration // the round trip as of late, with the queue on its way; 0: not known
 	Segments   int64         // received with data; 0: not known
 	Disordered int64         // of these, out of order, which is what loss looks like from here
 }

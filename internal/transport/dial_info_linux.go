@@ -20,6 +20,7 @@ func inspect(raw syscall.RawConn) Socket {
 		if m := time.Duration(info.Min_rtt) * time.Microsecond; m > 0 && m < s.RTT {
 			s.RTT = m
 		}
+		s.Now = time.Duration(info.Rcv_rtt) * time.Microsecond
 		s.Segments, s.Disordered = int64(info.Data_segs_in), int64(info.Rcv_ooopack)
 	})
 	return s

@@ -1,0 +1,115 @@
+package client
+
+import (
+	"testing"
+	"time"
+)
+
+const ms = time.Millisecond
+
+// TestConnectionCount runs the counter on links where the rate depends on the
+// number of connections in known ways.
+func TestConnectionCount(t *testing.T) {
+	each := func(n int) float64 { return float64(n) }
+	tests := []struct {
+		name  string
+		fixed int
+		last  int
+		queue bool // the link shows one when it is full
+		full  int  // so many connections fill it
+		lasts time.Duration
+		rate  func(n int) float64
+		want  int
+	}{
+		{"each brings its own", 0, 0, false, 99, 15 * time.Second, each, 32},
+		{"eight fill the link", 0, 0, false, 8, 15 * time.Second, func(int) float64 { return 8 }, 8},
+		{"sixteen fill the link", 0, 0, false, 16, 15 * time.Second, func(n int) float64 { return float64(min(n, 16)) }, 16},
+		{"sixteen fill it, with a queue", 0, 0, true, 16, 15 * time.Second, func(n int) float64 { return float64(min(n, 16)) }, 16},
+		{"eight fill it, with a queue, for long", 0, 0, true, 8, 100 * time.Second, func(n int) float64 { return float64(min(n, 8)) }, 8},
+		{"another network needed more", 0, 32, true, 5, 100 * time.Second, func(n int) float64 { return float64(min(n, 5)) }, 8},
+		{"a thin link holds few", 0, 32, true, 1, 15 * time.Second, func(int) float64 { return 0.5 }, fewestConns},
+		{"the user knows better", 3, 0, false, 99, 15 * time.Second, each, 3},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newCounter(tt.fixed, tt.last)
+			bytes, n := 0.0, c.n
+			for now := time.Duration(0); now < tt.lasts; now += tick {
+				bytes += tt.rate(n) * 1e6 * tick.Seconds()
+				f := flow{bytes: int64(bytes), rtt: 100 * ms, now: 100 * ms}
+				if tt.queue && n >= tt.full {
+					f.now = 180 * ms
+				}
+				n = c.observe(now, f)
+			}
+			if c.proven() != tt.want {
+				t.Errorf("ended with %d, want %d", c.proven(), tt.want)
+			}
+		})
+	}
+}
+
+// TestConnectionsOnTrialAreNotRemembered runs short downloads one after the
+// other, each starting with what the one before has left.
+func TestConnectionsOnTrialAreNotRemembered(t *testing.T) {
+	last := 0
+	for run := range 10 {
+		c := newCounter(0, last)
+		tried := false
+		for now := time.Duration(0); now < 1500*time.Millisecond; now += tick {
+			n := c.observe(now, flow{bytes: int64(8e6 * now.Seconds()), rtt: 20 * ms})
+			tried = tried || n > firstConns
+		}
+		if !tried {
+			t.Fatal("more connections were never tried")
+		}
+		if last = c.proven(); last != firstConns {
+			t.Fatalf("run %d left %d connections where %d fill the link", run, last, firstConns)
+		}
+	}
+}
+
+// TestLossesGetAllConnectionsAtOnce shows four windows of which the last two or
+// more are lossy.
+func TestLossesGetAllConnectionsAtOnce(t *testing.T) {
+	windows := func(now time.Duration) int {
+		c := newCounter(0, 0)
+		for i, disordered := range []int64{300, 300, 500, 700} {
+			c.observe(time.Duration(i+1)*200*ms, flow{segments: int64(1000 + 2000*i), disordered: disordered, rtt: 50 * ms, now: now})
+			if i == 1 && c.n != firstConns {
+				t.Errorf("%d connections after one burst of losses", c.n)
+			}
+		}
+		return c.n
+	}
+	if n := windows(52 * ms); n != mostConns {
+		t.Errorf("%d connections on a lossy link", n)
+	}
+	if n := windows(90 * ms); n != firstConns {
+		t.Errorf("%d connections where it is the queue that overflows", n)
+	}
+}
+
+func TestConnectionsToBeginWith(t *testing.T) {
+	tests := []struct {
+		fixed, last int
+		rtt         time.Duration
+		want        int
+	}{
+		{0, 0, 0, firstConns},
+		{0, 0, 20 * ms, firstConns},
+		{0, 0, 100 * ms, 16},
+		{0, 0, 200 * ms, mostConns},
+		{0, 0, 10 * time.Second, mostConns},
+		{0, 27, 20 * ms, 27}, // served well
+		{0, 5, 200 * ms, 5},
+		{0, 1 << 30, 0, mostConns}, // a garbled memory
+		{3, 27, 200 * ms, 3},
+	}
+	for _, tt := range tests {
+		c := newCounter(tt.fixed, tt.last)
+		if c.reach(tt.rtt); c.n != tt.want {
+			t.Errorf("%+v: %d connections", tt, c.n)
+		}
+	}
+}
