@@ -341,7 +341,7 @@ func (s *scheduler) distrusted() bool {
 // piece that has not come.
 func (s *scheduler) useful() int {
 	if s.size < 0 {
-		return mostConns
+		return math.MaxInt
 	}
-	return int(min(max(1, (s.left()+minPiece-1)/minPiece), mostConns))
+	return int(max(1, (s.left()+minPiece-1)/minPiece))
 }
