@@ -59,7 +59,6 @@ func (a *app) client(report progress.Reporter) (*client.Client, error) {
 func (a *app) clientConfig(ssh sshdial.Config, state string, report progress.Reporter) client.Config {
 	c := a.cfg.Client
 	cfg := client.Config{
-		Tunnel:      func(ctx context.Context) (net.Conn, error) { return sshdial.Dial(ctx, ssh) },
 		Moved:       func(ctx context.Context) error { return sshdial.StopMaster(ctx, ssh) },
 		Host:        resolver(ssh),
 		Reporter:    report,
@@ -75,6 +74,11 @@ func (a *app) clientConfig(ssh sshdial.Config, state string, report progress.Rep
 		Tries:       c.Tries,
 		Network:     a.network(),
 		Log:         slog.New(&noteHandler{report: report}),
+	}
+	cfg.Tunnel = func(ctx context.Context) (net.Conn, error) {
+		ssh := ssh
+		ssh.StaleAfter = sshdial.StaleAfter(client.RememberedRTT(cfg))
+		return sshdial.Dial(ctx, ssh)
 	}
 	for _, p := range c.Paths {
 		if p != "auto" {

@@ -38,6 +38,16 @@ func newOpener(cfg Config) *reach.Opener {
 	return reach.New(rc)
 }
 
+// RememberedRTT is the round trip time to the relay as an earlier run with the same
+// settings measured it; 0: not known.
+func RememberedRTT(cfg Config) time.Duration {
+	if cfg.StateDir == "" {
+		return 0
+	}
+	kept, _ := reach.NewStore(cfg.StateDir, sessionName(cfg)).Load() // 0 if there is none
+	return kept.RTT
+}
+
 func sessionName(cfg Config) string { return cfg.Relay + "\n" + cfg.Login }
 
 // sessions gets a session over ssh, aside, so that the next run needs no ssh.

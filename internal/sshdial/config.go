@@ -14,7 +14,7 @@ const (
 	DefaultTarget         = "127.0.0.1:4100"
 	DefaultPersist        = 10 * time.Minute
 	DefaultConnectTimeout = 45 * time.Second // with 30 % of packets lost TCP alone can take half of it
-	DefaultStaleAfter     = 10 * time.Second
+	DefaultStaleAfter     = 2 * time.Second
 )
 
 // Config names a relay's machine and how ssh is to reach it. What it leaves out
@@ -51,9 +51,11 @@ type Config struct {
 	// likes for a password after that.
 	ConnectTimeout time.Duration
 
-	// StaleAfter is how long a shared connection may take to answer before it is
-	// given up as dead and a fresh one is made; 0 means DefaultStaleAfter. A
-	// laptop that woke up in another network waits so long and no longer.
+	// StaleAfter is how long a shared connection may take to answer before a fresh
+	// one is begun beside it, because it may have died without a word: behind a NAT
+	// that forgot it, or with a laptop that woke up in another network. Whichever is
+	// answered first counts. Some round trips will do; see StaleAfter. 0 means
+	// DefaultStaleAfter.
 	StaleAfter time.Duration
 
 	// Batch keeps ssh from asking for anything: it fails instead.
@@ -118,6 +120,16 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.ConnectTimeout, DefaultConnectTimeout)
 	setDefault(&c.StaleAfter, DefaultStaleAfter)
 	return c, nil
+}
+
+// StaleAfter is how long a shared connection should be waited for where a round
+// trip takes so long: for the answer to come in spite of a lost packet, and for
+// less than the sixteen or so that a fresh connection takes. 0: not known.
+func StaleAfter(rtt time.Duration) time.Duration {
+	if rtt <= 0 {
+		return DefaultStaleAfter
+	}
+	return min(max(8*rtt, 700*time.Millisecond), 4*time.Second)
 }
 
 func setDefault(d *time.Duration, value time.Duration) {

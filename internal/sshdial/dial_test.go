@@ -64,7 +64,7 @@ func closeTunnel(t *testing.T, tunnel *Tunnel) {
 	}
 	tunnel.mu.Lock()
 	defer tunnel.mu.Unlock()
-	if p := tunnel.proc; p != nil && p.cmd.ProcessState == nil {
+	if tunnel.by != nil && tunnel.by.proc.cmd.ProcessState == nil {
 		t.Error("Close left ssh unreaped")
 	}
 }
@@ -386,6 +386,31 @@ func TestDeadMaster(t *testing.T) {
 		t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
 		mustReach(t, cfg, ModeForward, false)
 		mustReach(t, cfg, ModeForward, true)
+	})
+	t.Run("slow", func(t *testing.T) { // whichever of the two is answered first
+		s := startSSHD(t)
+		cfg := s.sharing(target)
+		cfg.StaleAfter = 100 * time.Millisecond
+		mustReach(t, cfg, ModeForward, false)
+		pid := signalMaster(t, cfg, syscall.SIGSTOP)
+		t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+		time.AfterFunc(2*cfg.StaleAfter, func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+		_, client := open(t, cfg)
+		if err := hello(client); err != nil {
+			t.Fatal(err, "\n", detailOf(err))
+		}
+	})
+	t.Run("silent, and the fresh one fails", func(t *testing.T) {
+		s := startSSHD(t)
+		cfg := s.sharing(target)
+		cfg.StaleAfter = 100 * time.Millisecond
+		mustReach(t, cfg, ModeForward, false)
+		pid := signalMaster(t, cfg, syscall.SIGSTOP)
+		t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+		if err := s.l.Close(); err != nil { // nobody lets us in any more
+			t.Fatal(err)
+		}
+		mustFail(t, cfg, Unreachable)
 	})
 }
 

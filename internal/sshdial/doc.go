@@ -24,7 +24,8 @@
 // all that "ssh -G" says of the destination: a changed config never meets an old
 // connection. Where the user's ssh config already shares connections it is left
 // to do so. A master that is dead but does not know it (a laptop that woke up
-// elsewhere) is replaced after Config.StaleAfter.
+// elsewhere) gets a fresh one beside it after Config.StaleAfter; what was written goes over
+// both, so it has to be something that does no harm twice.
 //
 // ssh asks for passwords and host keys on the terminal itself; its standard error
 // is read here, for the causes of failure. A hint to touch a hardware key is the

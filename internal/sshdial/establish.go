@@ -14,8 +14,10 @@ type attempt struct {
 	reused  bool // a standing master was there to carry it
 	alone   bool // it shares no connection
 	proc    *process
+	live    bool          // it may be fed; this and unhook under the tunnel's mu
+	unhook  func() bool   // from the tunnel's context
+	fed     chan struct{} // closed before the first byte goes to it
 	up      bool
-	stalled bool   // a standing master did not answer in time; under the tunnel's mu
 	said    []byte // the first bytes from the far side
 	strange error  // why they are no relay's
 	stderr  string
@@ -60,29 +62,92 @@ func (t *Tunnel) reach() error {
 	return t.explain(why, bridge)
 }
 
-// tryForward tries ssh -W. A standing master that turns out to be dead costs a
-// second try: over a new one, or past it if it is the user's own.
+// tryForward tries ssh -W. A standing master that is dead costs a second try: over
+// a new one, or past it if it is the user's own. One that says nothing may be dead
+// without knowing it, or just slow: the second try begins beside the first, and
+// whichever is answered counts.
 func (t *Tunnel) tryForward() (*attempt, error) {
-	a := &attempt{mode: ModeForward, reused: t.plan.masterStands()}
-	if err := t.try(a, t.plan.forward(false)); err != nil || a.up || !t.deadMaster(a) {
+	a := &attempt{mode: ModeForward, reused: t.plan.masterStands(), fed: make(chan struct{})}
+	if !a.reused {
+		return a, t.try(a, t.plan.forward(false))
+	}
+	over := t.background(a, t.plan.forward(false))
+	if err, ended := t.inTime(a, over); ended && (err != nil || a.up || !t.deadMaster(a)) {
 		return a, err
+	} else if ended {
+		over = nil
 	}
 	if t.plan.sharing == sharingOurs {
 		if err := t.plan.retireMaster(t.ctx); err != nil {
+			t.drop(a, over)
 			return a, err
 		}
 	}
-	a = &attempt{mode: ModeForward, alone: t.plan.sharing == sharingUsers}
-	return a, t.try(a, t.plan.forward(a.alone))
+	b := &attempt{mode: ModeForward, alone: t.plan.sharing == sharingUsers, fed: make(chan struct{})}
+	fresh := t.background(b, t.plan.forward(b.alone))
+	for {
+		select {
+		case err := <-over:
+			if a.up {
+				t.drop(b, fresh)
+				return a, err
+			}
+			over = nil
+		case err := <-fresh:
+			if !b.up && t.standsOn(a) {
+				return a, <-over
+			}
+			t.drop(a, over)
+			return b, err
+		}
+	}
+}
+
+// standsOn tells whether the tunnel stands on an attempt.
+func (t *Tunnel) standsOn(a *attempt) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.by == a
+}
+
+// background is try beside others.
+func (t *Tunnel) background(a *attempt, args []string) <-chan error {
+	over := make(chan error, 1)
+	t.feeders.Go(func() { over <- t.try(a, args) })
+	return over
+}
+
+// inTime waits for an attempt's end, but no longer than a standing master may
+// take to answer what was written.
+func (t *Tunnel) inTime(a *attempt, over <-chan error) (err error, ended bool) {
+	select {
+	case err = <-over:
+		return err, true
+	case <-a.fed:
+	}
+	timer := time.NewTimer(t.plan.cfg.StaleAfter)
+	defer timer.Stop()
+	select {
+	case err = <-over:
+		return err, true
+	case <-timer.C:
+		return nil, false
+	}
+}
+
+// drop ends an attempt that another one has made unnecessary; over is nil if it
+// has ended.
+func (t *Tunnel) drop(a *attempt, over <-chan error) {
+	if over != nil {
+		t.detach(a)
+		<-over
+	}
 }
 
 // deadMaster tells whether an attempt failed only for the master it went over.
 func (t *Tunnel) deadMaster(a *attempt) bool {
 	if !a.reused || t.ctx.Err() != nil {
 		return false
-	}
-	if a.stalled {
-		return true
 	}
 	return a.strange == nil && a.exit != 0 && forwardCause(a.stderr) == causeNone &&
 		classify(t.plan.host, a.stderr, a.exit).Kind == Died
@@ -95,8 +160,10 @@ func (t *Tunnel) try(a *attempt, args []string) error {
 	if err != nil {
 		return err
 	}
-	a.proc = proc
-	t.attach(a)
+	if !t.attach(a, proc) {
+		proc.abort()
+		return nil // another one was answered meanwhile
+	}
 	a.said, err = t.readFirst(proc.stdout)
 	if len(a.said) > 0 {
 		if a.strange = t.judge(a.said); a.strange == nil && t.stand(a) {
@@ -170,31 +237,40 @@ func (t *Tunnel) judge(first []byte) error {
 	return t.plan.cfg.Greeting(first)
 }
 
-// attach makes an attempt's ssh the tunnel's, and feeds it what is kept.
-func (t *Tunnel) attach(a *attempt) {
+// attach makes an attempt's ssh one of the tunnel's, and feeds it what is kept.
+func (t *Tunnel) attach(a *attempt, proc *process) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.proc = a.proc
-	t.unhook = context.AfterFunc(t.ctx, a.proc.abort)
-	t.feeders.Add(1)
-	go t.feed(a)
+	if t.up {
+		return false
+	}
+	a.proc, a.live = proc, true
+	a.unhook = context.AfterFunc(t.ctx, proc.abort)
+	t.feeders.Go(func() { t.feed(a) })
+	return true
 }
 
 // detach gives an attempt up; what is kept stays for the next.
 func (t *Tunnel) detach(a *attempt) {
 	t.mu.Lock()
-	t.proc = nil
-	t.unhook()
+	proc := a.proc
+	if a.live {
+		a.live = false
+		a.unhook()
+	}
 	t.changed.Broadcast()
 	t.mu.Unlock()
-	a.proc.abort()
+	if proc != nil { // it has begun
+		proc.abort() // waits also for somebody else's
+	}
 }
 
-// stand settles the tunnel on an attempt, unless that was just given up.
+// stand settles the tunnel on an attempt, unless that was just given up or another
+// was faster.
 func (t *Tunnel) stand(a *attempt) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if a.stalled {
+	if !a.live || t.up {
 		return false
 	}
 	a.up = true
@@ -209,37 +285,35 @@ func (t *Tunnel) stand(a *attempt) bool {
 // feed writes what is kept to ssh until the tunnel stands and nothing is left;
 // then the caller's Writes go there by themselves.
 func (t *Tunnel) feed(a *attempt) {
-	defer t.feeders.Done()
 	sent := 0
 	for {
-		chunk, more := t.nextKept(a.proc, sent)
+		chunk, more := t.nextKept(a, sent)
 		if !more {
 			return
 		}
-		if a.reused && a.mode == ModeForward && sent == 0 {
-			timer := time.AfterFunc(t.plan.cfg.StaleAfter, func() { t.stall(a) })
-			defer timer.Stop()
+		if a.fed != nil && sent == 0 {
+			close(a.fed)
 		}
 		n, err := a.proc.stdin.Write(chunk)
 		sent += n
 		if err != nil {
-			t.feedFailed(a.proc)
+			t.feedFailed(a)
 			return
 		}
 	}
 }
 
-// nextKept waits for bytes that proc has not got yet; false means that none will
-// come this way.
-func (t *Tunnel) nextKept(proc *process, sent int) ([]byte, bool) {
+// nextKept waits for bytes that an attempt has not got yet; false means that none
+// will come this way.
+func (t *Tunnel) nextKept(a *attempt, sent int) ([]byte, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for t.proc == proc && t.err == nil {
+	for t.feeds(a) {
 		if sent < len(t.kept) {
 			return t.kept[sent:], true
 		}
 		if t.up {
-			t.openDirect(proc)
+			t.openDirect(a.proc)
 			return nil, false
 		}
 		t.changed.Wait()
@@ -247,13 +321,18 @@ func (t *Tunnel) nextKept(proc *process, sent int) ([]byte, bool) {
 	return nil, false
 }
 
+// feeds tells whether an attempt still takes what is kept; the lock is held.
+func (t *Tunnel) feeds(a *attempt) bool {
+	return a.live && t.err == nil && (!t.up || t.by == a)
+}
+
 // feedFailed leaves the failure to the next Write if the tunnel stands.
-func (t *Tunnel) feedFailed(proc *process) {
+func (t *Tunnel) feedFailed(a *attempt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for t.proc == proc && t.err == nil {
+	for t.feeds(a) {
 		if t.up {
-			t.openDirect(proc)
+			t.openDirect(a.proc)
 			return
 		}
 		t.changed.Wait()
@@ -264,17 +343,6 @@ func (t *Tunnel) openDirect(proc *process) {
 	t.kept, t.direct = nil, true
 	_ = proc.stdin.SetWriteDeadline(t.writeBy) // see stand
 	t.changed.Broadcast()
-}
-
-// stall gives up an attempt over a master that does not answer.
-func (t *Tunnel) stall(a *attempt) {
-	t.mu.Lock()
-	a.stalled = t.proc == a.proc && !t.up
-	late := a.stalled
-	t.mu.Unlock()
-	if late {
-		a.proc.abort()
-	}
 }
 
 // explain tells why neither the forward nor the bridge led to a relay.

@@ -34,8 +34,6 @@ type Tunnel struct {
 
 	mu      sync.Mutex
 	changed *sync.Cond // any field below has changed
-	proc    *process   // the ssh tried now, or the one that stands
-	unhook  func() bool
 	kept    []byte // written, and not surely on its way
 	direct  bool   // kept is given away: Write goes straight to ssh
 	first   []byte // read to settle the way, and not handed out yet
@@ -203,11 +201,10 @@ func (t *Tunnel) Close() error {
 		t.err = net.ErrClosed
 	}
 	t.changed.Broadcast()
-	proc, unhook := t.proc, t.unhook
+	by := t.by
 	t.mu.Unlock()
-	if proc != nil {
-		unhook()
-		proc.abort()
+	if by != nil { // all others have ended
+		t.detach(by)
 	}
 	t.feeders.Wait()
 	return nil
@@ -232,7 +229,7 @@ func (t *Tunnel) SetReadDeadline(d time.Time) error {
 	defer t.mu.Unlock()
 	t.readBy = d
 	if t.up {
-		return t.proc.stdout.SetReadDeadline(d)
+		return t.by.proc.stdout.SetReadDeadline(d)
 	}
 	t.wakeAt(d)
 	return nil
@@ -244,7 +241,7 @@ func (t *Tunnel) SetWriteDeadline(d time.Time) error {
 	defer t.mu.Unlock()
 	t.writeBy = d
 	if t.direct {
-		return t.proc.stdin.SetWriteDeadline(d)
+		return t.by.proc.stdin.SetWriteDeadline(d)
 	}
 	t.wakeAt(d)
 	return nil
