@@ -34,9 +34,9 @@ type Tunnel struct {
 
 	mu      sync.Mutex
 	changed *sync.Cond // any field below has changed
-	kept    []byte // written, and not surely on its way
-	direct  bool   // kept is given away: Write goes straight to ssh
-	first   []byte // read to settle the way, and not handed out yet
+	kept    []byte     // written, and not surely on its way
+	direct  bool       // kept is given away: Write goes straight to ssh
+	first   []byte     // read to settle the way, and not handed out yet
 	up      bool
 	err     error
 	by      *attempt // what made it stand
