@@ -99,7 +99,7 @@ func TestUDPWorksAlone(t *testing.T) {
 }
 
 // Whether a comparison pays depends on how much is left, and that is often known a
-// moment later; but it is not waited for for ever.
+// moment later; but the contest does not wait without end.
 func TestSizeThatIsToldLater(t *testing.T) {
 	rate := mbit(100)
 	for name, c := range map[string]struct {
