@@ -273,7 +273,7 @@ func (u *unpacker) end() error {
 		return u.journal.close() // it goes on
 	}
 	u.sweep()
-	if u.r.Job != "" || len(u.journal.done) == len(u.r.Files) {
+	if n := len(u.journal.done); u.r.Job != "" || n == 0 || n == len(u.r.Files) {
 		return u.journal.remove()
 	}
 	return u.journal.close()
