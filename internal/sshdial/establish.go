@@ -140,7 +140,7 @@ func (t *Tunnel) inTime(a *attempt, over <-chan error) (err error, ended bool) {
 func (t *Tunnel) drop(a *attempt, over <-chan error) {
 	if over != nil {
 		t.detach(a)
-		_ = <-over // the other one counts
+		<-over //nolint:errcheck // the other one counts
 	}
 }
 
