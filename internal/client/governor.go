@@ -27,6 +27,7 @@ type governor struct {
 	state  contest
 	since  time.Duration // when the state began
 	before float64       // UDP's rate before the comparison, bytes a second
+	total  float64       // the same of both, while TCP was cautious
 	both   float64       // what both brought in it
 	best   float64       // UDP's best rate since it works alone
 	mark   time.Duration // when a window of measurement began
@@ -184,7 +185,7 @@ func (g *governor) prove(now, age time.Duration, s sight) {
 		rest = shortRest
 	}
 	if (g.known == 0 || rate < g.known*fallen) && pays(s, rate, rest) {
-		g.before = rate
+		g.before, g.total = rate, rate+g.recentTCP(now, s)
 		g.enter(comparing, now, s)
 		return
 	}
@@ -207,6 +208,11 @@ func (g *governor) recent(now time.Duration, s sight) float64 {
 	return float64(s.udp-g.at.udp) / max((now-g.mark).Seconds(), 1e-3)
 }
 
+// recentTCP is the same of TCP.
+func (g *governor) recentTCP(now time.Duration, s sight) float64 {
+	return float64(s.tcp-g.at.tcp) / max((now-g.mark).Seconds(), 1e-3)
+}
+
 // pays tells whether so much is left that a comparison is worth it.
 func pays(s sight, rate float64, rest time.Duration) bool {
 	return s.left < 0 || float64(s.left) > rate*rest.Seconds()
@@ -227,15 +233,15 @@ func (g *governor) compare(now, age time.Duration, s sight) {
 		return
 	}
 	u := g.recent(now, s)
-	t := float64(s.tcp-g.at.tcp) / max((now-g.mark).Seconds(), 1e-3)
+	t := g.recentTCP(now, s)
 	g.tested, g.both = now, u+t
 	switch {
-	case t > fewOf*u:
-		g.poor = true
-		g.enter(beaten, now, s)
 	case u+t < g.before*worthAdding:
 		g.enter(alone, now, s)
-	default:
+	case t > fewOf*u && u+t > g.total*worthAdding:
+		g.poor = true
+		g.enter(beaten, now, s)
+	default: // TCP may just have taken UDP's room, as behind a deep queue
 		g.enter(checking, now, s)
 	}
 }
@@ -269,7 +275,7 @@ func (g *governor) watch(now time.Duration, s sight) {
 	rate := g.recent(now, s)
 	g.mark, g.at = now, s.paths
 	if rate < g.best*fallen && now-g.tested > retestAfter && pays(s, rate, shortRest) {
-		g.before = rate
+		g.before, g.total = rate, rate // TCP rests
 		g.enter(comparing, now, s)
 		return
 	}

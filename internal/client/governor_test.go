@@ -118,6 +118,20 @@ func TestSizeThatIsToldLater(t *testing.T) {
 	}
 }
 
+// Behind a deep queue TCP crowds UDP out. That makes it no better: both together
+// bring what UDP brought alone.
+func TestTCPThatCrowdsUDPOut(t *testing.T) {
+	rate := mbit(10)
+	d := &duel{
+		udp: forever(rate), tcp: forever(20 * rate), link: forever(rate), rtt: 60 * time.Millisecond,
+		answers: 70 * time.Millisecond, size: int64(rate * 30),
+	}
+	d.run(t)
+	if d.g.state != alone || d.overlapped == 0 {
+		t.Errorf("ended in state %d after %v of both: %v", d.g.state, d.overlapped, d.history)
+	}
+}
+
 func TestBlockedUDPCostsNothing(t *testing.T) {
 	rate := mbit(50)
 	d := &duel{udp: forever(0), tcp: forever(rate), link: forever(rate), rtt: 200 * time.Millisecond, size: int64(rate * 20)}
