@@ -114,10 +114,10 @@ const (
 	samplesKept = 64
 	ackMemory   = 8  // acknowledgements that each new one covers
 	ackSlack    = 64 // packets further back, for reordering
-	perInterval = 12 // samples an acknowledgement interval
+	perInterval = 8 // samples an acknowledgement interval
 
 	// sampleMemory is how many acknowledgements carry each sample.
-	sampleMemory = 4
+	sampleMemory = 3
 )
 
 // receiver remembers which packets came and when, and makes acknowledgements
