@@ -113,6 +113,10 @@ func (c *Controller) OnAck(a Ack) {
 		return
 	}
 	c.delay.settle()
+	c.pacer.late = min(lateShare*c.delay.base(), lateMost)
+	if c.phase.lossLimited > 0 {
+		c.pacer.late = 0 // a policer's bucket and a tiny queue are shorter
+	}
 	if c.state == Stalled {
 		c.recover()
 	}

@@ -59,6 +59,7 @@ type flowOptions struct {
 	further time.Duration // of extra way there, for this flow alone
 	perPack int           // wire size; 0: 1500
 	known   Path          // what is remembered
+	stalls  float64       // share of the sender's wake-ups that come up to 12 ms late
 }
 
 const flowPacket = 1500
@@ -99,6 +100,9 @@ func (f *flow) fill() {
 	if at := f.c.NextSend(now); at != Never {
 		// No timer is exact, which also keeps flows from moving in step.
 		late := time.Duration(50+f.rnd.IntN(150)) * time.Microsecond
+		if f.opt.stalls > 0 && f.rnd.Float64() < f.opt.stalls {
+			late = time.Duration(f.rnd.IntN(12000)) * time.Microsecond
+		}
 		f.wake.Set(max(at, now) + late)
 	}
 }

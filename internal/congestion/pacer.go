@@ -8,14 +8,23 @@ type pacer struct {
 	tokens float64
 	at     time.Duration
 	last   time.Duration // scheduled time of the latest packet
+	late   float64       // seconds of which a sender that woke late may send what it missed
 }
 
-// catchUp is how many bursts a sender that woke late may send at once.
+// catchUp is how many bursts a sender that woke late may send at once, however
+// short they are.
 const catchUp = 4
+
+// On a busy machine senders wake some milliseconds late. What they missed then
+// fits a queue of an eighth of a round trip.
+const (
+	lateShare = 1.0 / 8
+	lateMost  = 10e-3
+)
 
 func (p *pacer) fill(now time.Duration, burst int) {
 	if now > p.at {
-		p.tokens = max(p.tokens, min(p.tokens+p.rate*(now-p.at).Seconds(), float64(catchUp*burst)))
+		p.tokens = max(p.tokens, min(p.tokens+p.rate*(now-p.at).Seconds(), max(float64(catchUp*burst), p.rate*p.late)))
 		p.at = now
 	}
 }

@@ -86,6 +86,22 @@ func TestReceiversClock(t *testing.T) {
 	}
 }
 
+// On a busy machine the sender wakes late again and again.
+func TestBusySender(t *testing.T) {
+	for _, line := range []string{
+		"bad     rate=100M rtt=200ms loss=0.05",
+		"bloated rate=10M rtt=60ms loss=0.005 queue=10",
+		"bursty  rate=100M rtt=150ms burst=0.00658,0.125,1",
+	} {
+		p := parse(t, line)
+		r := measure(p, 1, flowOptions{trace: tracer(t), stalls: 0.1})
+		t.Log(p.Name, r)
+		if r.steady < 0.95 || r.queue > 0.2 {
+			t.Errorf("%s: it carries %.1f %% with a queue of %.2f RTT", p.Name, 100*r.steady, r.queue)
+		}
+	}
+}
+
 // A Wi-Fi receiver gets and acknowledges packets in clumps: the uplink holds
 // acknowledgements back and lets them go together.
 func TestAcknowledgementsInClumps(t *testing.T) {
