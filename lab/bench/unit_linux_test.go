@@ -2,12 +2,18 @@ package bench
 
 import (
 	"bytes"
+	"errors"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/jumpget/jumpget/lab/emu"
+	"github.com/jumpget/jumpget/lab/topo"
 )
 
 func TestResultsSurviveAKilledRun(t *testing.T) {
@@ -113,5 +119,35 @@ func TestGrowthTellsStartAndTail(t *testing.T) {
 	}
 	if start, tail := g.ends(size, 3, 2, .5); start != 0 || tail != 0 {
 		t.Errorf("a short file: start %v, tail %v", start, tail)
+	}
+}
+
+func TestReservedRoomIsNotWritten(t *testing.T) {
+	if !topo.Inside() {
+		t.Skip("only on a sandbox's tmpfs")
+	}
+	dir, err := os.MkdirTemp(topo.WorkDir, "reserved-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = errors.Join(f.Close(), os.RemoveAll(dir)) }()
+	const page = 4096
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, 1000*page); err != nil {
+		t.Fatal(err)
+	}
+	if n := bytesIn(dir); n != 0 {
+		t.Errorf("%d bytes in a file that is only reserved", n)
+	}
+	for _, at := range []int64{0, 5, 6, 999} {
+		if _, err := f.WriteAt(make([]byte, page), at*page); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := bytesIn(dir); n != 4*page {
+		t.Errorf("%d bytes, want four pages", n)
 	}
 }
