@@ -79,7 +79,7 @@ QUICK_PEERS := jumpget,aria2-bbr,$(or $(HYSTERIA),wget-bbr)
 .PHONY: bench-quick
 bench-quick: build bin/lab ## JumpGet and two others on every link, 10 MB; root, four minutes
 	@mkdir -p lab-out && rm -f lab-out/quick.jsonl
-	bin/lab bench --prefix bench-quick --mb 10 -n 1 --parallel-rate 120 --peers $(QUICK_PEERS) --out lab-out/quick.jsonl
+	bin/lab bench --prefix bench-quick --mb 10 -n 1 --parallel-rate 200 --peers $(QUICK_PEERS) --out lab-out/quick.jsonl
 
 # The best of the others, hysteria2 with the link's rate set by hand included.
 comma        := ,
@@ -90,7 +90,7 @@ SEED         ?= 1
 .PHONY: bench-random
 bench-random: build bin/lab ## JumpGet and the best others on N links drawn at random from SEED on, 10 s each; root
 	@mkdir -p lab-out && rm -f lab-out/random.jsonl
-	bin/lab bench --prefix bench-random --random $(N) --seed $(SEED) --seconds 10 -n 1 --parallel-rate 120 --peers $(RANDOM_PEERS) --out lab-out/random.jsonl
+	bin/lab bench --prefix bench-random --random $(N) --seed $(SEED) --seconds 10 -n 1 --parallel-rate 200 --peers $(RANDOM_PEERS) --out lab-out/random.jsonl
 
 LINK ?= bad
 .PHONY: lab
