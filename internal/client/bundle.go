@@ -115,7 +115,7 @@ func (b *BundleResult) Close() error { return errors.Join(b.u.end(), b.u.unlock(
 // until they are complete. It is the same whenever the same is asked for.
 func bundleBase(r BundleRequest) string {
 	h := sha256.New()
-	_, _ = fmt.Fprintf(h, "%s\n%s\n", r.Job, r.Key("")) // a hash never fails
+	_, _ = fmt.Fprintf(h, "%s\n%s\n", r.Job, listKey(r.Request)) // a hash never fails
 	for _, o := range r.Outputs {
 		_, _ = fmt.Fprintf(h, "%q %q\n", o.File, o.Dir)
 	}
@@ -266,7 +266,14 @@ func (u *unpacker) discard(ctx context.Context) error {
 
 // bundleURL is what a partial file knows a bundle by. Several may begin with the
 // same file, so its title is not enough.
-func bundleURL(r job.Request) string { return r.URL + "-" + r.Key("") }
+func bundleURL(r job.Request) string { return r.URL + "-" + listKey(r) }
+
+// listKey names a list of files. Headers are left out: a cookie that has been
+// renewed is no reason to fetch anew what stands.
+func listKey(r job.Request) string {
+	plain := job.Request{Files: r.Files}
+	return plain.Key("")
+}
 
 func (u *unpacker) end() error {
 	if _, err := os.Lstat(u.base + partial.StateSuffix); err == nil {
