@@ -86,6 +86,9 @@ func (a *api) send(ctx context.Context, method, path string, body any, header ht
 	if s, ok := body.(submitted); ok && s.wrote != nil {
 		req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { s.wrote() }}))
 	}
+	if _, ok := body.(wire.NewSession); ok && a.tunnel.way() != "" {
+		return a.do(req) // behind the submission that opens the tunnel, without waiting for its answer
+	}
 	return a.roundTrip(ctx, req, harmless(method, body))
 }
 

@@ -24,7 +24,7 @@ func (c *Client) Add(ctx context.Context, r job.Request) (*wire.Job, error) {
 	}
 	c.sessions.want()
 	s := submit(r, job.NewID())
-	s.Detach = true
+	s.Detach, s.wrote = true, c.sessions.along
 	var added *wire.Job
 	err := c.api.retry(ctx, func() error {
 		var err error

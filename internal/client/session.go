@@ -57,29 +57,43 @@ type sessions struct {
 	life   context.Context // of the client
 
 	wanted atomic.Bool
-	once   sync.Once
+	asking atomic.Bool
+	tries  atomic.Int32
 	wg     sync.WaitGroup
 }
 
-// want lets the first answer over ssh from now on be followed by asking for a
-// session, if one is needed.
+// sessionTries is how often a client asks for a session.
+const sessionTries = 3
+
+// want has a session asked for with the next submission over ssh, or behind an
+// answer over ssh, if one is needed.
 func (s *sessions) want() {
 	if !s.wanted.Swap(true) {
 		s.c.api.overSSH.Store(new(s.fetch))
 	}
 }
 
-// fetch asks for a session, aside and once.
+// along asks for a session behind a submission that has been written, if it goes
+// over ssh: so both come with the same round trip.
+func (s *sessions) along() {
+	if s.wanted.Load() && s.c.api.tunnel.way() == reach.SSH {
+		s.fetch()
+	}
+}
+
+// fetch asks for a session, aside.
 func (s *sessions) fetch() {
-	if !s.opener.Wants() {
+	if !s.opener.Wants() || s.asking.Swap(true) {
 		return
 	}
-	s.once.Do(func() {
-		s.wg.Go(func() {
-			if err := s.ask(s.life); err != nil && s.life.Err() == nil {
-				s.c.cfg.Log.Debug("no session for the next run", "error", err)
-			}
-		})
+	if s.tries.Add(1) > sessionTries {
+		return
+	}
+	s.wg.Go(func() {
+		defer s.asking.Store(false)
+		if err := s.ask(s.life); err != nil && s.life.Err() == nil {
+			s.c.cfg.Log.Debug("no session for the next run", "error", err)
+		}
 	})
 }
 
@@ -112,6 +126,8 @@ func (s *sessions) ask(ctx context.Context) error {
 
 // settle waits a moment for what was asked for.
 func (s *sessions) settle() {
+	s.wanted.Store(false) // nobody asks from now on
+	s.c.api.overSSH.Store(nil)
 	done := make(chan struct{})
 	go func() {
 		s.wg.Wait()

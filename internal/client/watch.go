@@ -130,7 +130,10 @@ func (w *watcher) open(ctx context.Context) (*http.Response, error) {
 // is the right one, no request is refused first.
 func (w *watcher) submission(ctx context.Context) submitted {
 	s := submit(w.d.req.Request, w.d.submission.id())
-	s.wrote = w.d.submission.wrote
+	s.wrote = func() {
+		w.d.submission.wrote()
+		w.d.c.sessions.along()
+	}
 	r, _ := w.d.c.memory.load()
 	addr := r.Address
 	if !addr.IsValid() {
