@@ -55,6 +55,22 @@ type datagrams struct {
 	gone func()
 }
 
+// byeTime bounds the wait for a stream's goodbye to leave.
+const byeTime = 200 * time.Millisecond
+
+// Close says goodbye before the program can end: a relay that hears nothing keeps
+// the stream's place for most of a minute.
+func (d *datagrams) Close() error {
+	err := d.Stream.Close()
+	timer := time.NewTimer(byeTime)
+	defer timer.Stop()
+	select {
+	case <-d.Done():
+	case <-timer.C:
+	}
+	return err
+}
+
 func (d *datagrams) Read(p []byte) (int, error) {
 	n, err := d.Stream.Read(p)
 	if refused, ok := err.(*bulk.RefusedError); ok && refused.Code == bulk.CodeGone { //nolint:errorlint // Read wraps nothing
