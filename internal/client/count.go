@@ -43,7 +43,7 @@ const (
 // carry as much. It has no clock of its own.
 type counter struct {
 	fixed int     // the user's choice; 0: none
-	last  int     // what served well the last time; 0: not known
+	last  served  // what served well the last time
 	n     int     // wanted now
 	base  float64 // rate before the last step; 0: not measured
 	tried int     // n is on trial, and this is what it was before; 0: no trial
@@ -81,11 +81,18 @@ const (
 	counting
 )
 
-// newCounter starts with what served well the last time; 0: not known.
-func newCounter(fixed, last int) *counter {
-	c := &counter{fixed: fixed, last: last, n: min(max(last, firstConns), mostConns)}
-	if last > 0 {
-		c.n = min(max(last, fewestConns), mostConns)
+// served is a number of connections that did well, and where.
+type served struct {
+	n   int           // 0: not known
+	rtt time.Duration // 0: not known
+}
+
+// newCounter starts with what served well the last time, until it is clear
+// whether this is the same link.
+func newCounter(fixed int, last served) *counter {
+	c := &counter{fixed: fixed, last: last, n: firstConns}
+	if last.n > 0 {
+		c.n = min(max(last.n, fewestConns), mostConns)
 	}
 	if fixed > 0 {
 		c.n = fixed
@@ -95,8 +102,9 @@ func newCounter(fixed, last int) *counter {
 
 // reach takes the round trip time before anything has been measured.
 func (c *counter) reach(rtt time.Duration) {
-	if c.fixed == 0 && c.last == 0 {
-		c.n = min(max(c.n, int(rtt/perConn)), mostConns)
+	same := c.last.n > 0 && rtt < c.last.rtt*3/2 && c.last.rtt < rtt*3/2
+	if c.fixed == 0 && rtt > 0 && !same {
+		c.n = min(max(firstConns, int(rtt/perConn)), mostConns)
 	}
 }
 

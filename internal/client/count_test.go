@@ -32,7 +32,7 @@ func TestConnectionCount(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := newCounter(tt.fixed, tt.last)
+			c := newCounter(tt.fixed, served{tt.last, 100 * ms})
 			bytes, n := 0.0, c.n
 			for now := time.Duration(0); now < tt.lasts; now += tick {
 				bytes += tt.rate(n) * 1e6 * tick.Seconds()
@@ -54,7 +54,7 @@ func TestConnectionCount(t *testing.T) {
 func TestConnectionsOnTrialAreNotRemembered(t *testing.T) {
 	last := 0
 	for run := range 10 {
-		c := newCounter(0, last)
+		c := newCounter(0, served{last, 20 * ms})
 		tried := false
 		for now := time.Duration(0); now < 1500*time.Millisecond; now += tick {
 			n := c.observe(now, flow{bytes: int64(8e6 * now.Seconds()), rtt: 20 * ms})
@@ -73,7 +73,7 @@ func TestConnectionsOnTrialAreNotRemembered(t *testing.T) {
 // more are lossy.
 func TestLossesGetAllConnectionsAtOnce(t *testing.T) {
 	windows := func(now time.Duration) int {
-		c := newCounter(0, 0)
+		c := newCounter(0, served{})
 		for i, disordered := range []int64{300, 300, 500, 700} {
 			c.observe(time.Duration(i+1)*200*ms, flow{segments: int64(1000 + 2000*i), disordered: disordered, rtt: 50 * ms, now: now})
 			if i == 1 && c.n != firstConns {
@@ -92,19 +92,23 @@ func TestLossesGetAllConnectionsAtOnce(t *testing.T) {
 
 func TestConnectionsToBeginWith(t *testing.T) {
 	tests := []struct {
-		fixed, last int
-		rtt         time.Duration
-		want        int
+		fixed int
+		last  served
+		rtt   time.Duration
+		want  int
 	}{
-		{0, 0, 0, firstConns},
-		{0, 0, 20 * ms, firstConns},
-		{0, 0, 100 * ms, 16},
-		{0, 0, 200 * ms, mostConns},
-		{0, 0, 10 * time.Second, mostConns},
-		{0, 27, 20 * ms, 27}, // served well
-		{0, 5, 200 * ms, 5},
-		{0, 1 << 30, 0, mostConns}, // a garbled memory
-		{3, 27, 200 * ms, 3},
+		{0, served{}, 0, firstConns},
+		{0, served{}, 20 * ms, firstConns},
+		{0, served{}, 100 * ms, 16},
+		{0, served{}, 200 * ms, mostConns},
+		{0, served{}, 10 * time.Second, mostConns},
+		{0, served{27, 25 * ms}, 20 * ms, 27},
+		{0, served{5, 180 * ms}, 200 * ms, 5},
+		{0, served{5, 180 * ms}, 0, 5},
+		{0, served{8, 50 * ms}, 200 * ms, mostConns}, // another link
+		{0, served{32, 200 * ms}, 20 * ms, firstConns},
+		{0, served{1 << 30, 0}, 0, mostConns}, // a garbled memory
+		{3, served{27, 200 * ms}, 200 * ms, 3},
 	}
 	for _, tt := range tests {
 		c := newCounter(tt.fixed, tt.last)

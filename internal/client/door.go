@@ -26,6 +26,7 @@ type door struct {
 	count *counter
 
 	bytes   atomic.Int64 // brought in this run
+	rtt     atomic.Int64 // of the first connection, nanoseconds; 0: not known
 	last    atomic.Int64 // when bytes came last, nanoseconds since the download's start; 0: never
 	started bool         // there is a ticket, so slots know where to go
 	slots   []*slot      // main loop only
@@ -45,7 +46,7 @@ func newDoor(ctx context.Context, d *download) *door {
 	last, _ := d.c.memory.load()
 	o := &door{
 		d: d, ctx: ctx, agent: "jumpget/" + d.c.cfg.Version,
-		count: newCounter(d.c.cfg.Connections, last.Connections),
+		count: newCounter(d.c.cfg.Connections, served{last.Connections, time.Duration(last.RTT) * time.Millisecond}),
 		conns: map[*slot]*transport.RangeConn{},
 	}
 	if d.c.allowed(PathTCP) {
@@ -70,8 +71,15 @@ func (o *door) prepare() {
 	if !o.d.c.allowed(PathTCP) {
 		return
 	}
-	o.count.reach(o.inspect().RTT)
+	o.count.reach(time.Duration(o.rtt.Load()))
 	o.adjust(o.ready(), mostConns)
+}
+
+// reached notes how far the door is, once.
+func (o *door) reached(s transport.Socket) {
+	if o.rtt.CompareAndSwap(0, int64(s.RTT)) {
+		trySend(o.d.nudge, struct{}{})
+	}
 }
 
 // adjust makes the number of working slots n, but adds none beyond useful.
@@ -113,6 +121,9 @@ func (o *door) tick(e *engine) {
 		return
 	}
 	o.started = true
+	if o.bytes.Load() == 0 {
+		o.count.reach(time.Duration(o.rtt.Load()))
+	}
 	n, open := o.count.n, o.open()
 	if o.d.gov.state == comparing {
 		n = min(n, firstConns) // enough to show what TCP can do

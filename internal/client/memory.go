@@ -27,6 +27,7 @@ type remembered struct {
 	Address netip.Addr `json:"address,omitzero"` // ours, as the public door saw it
 
 	Connections int   `json:"connections,omitempty"` // that served best
+	RTT         int64 `json:"rtt,omitempty"`         // to the door meanwhile, milliseconds
 	UDPRate     int64 `json:"udp_rate,omitempty"`    // bytes a second, if UDP carried everything; negative: it brought nothing
 }
 

@@ -54,7 +54,7 @@ func (s *slot) once(ctx context.Context) error {
 		return err
 	}
 	h := &hand{slot: s, endpoint: t.endpoint, pin: t.endpoint.Pin}
-	dialer := transport.Dialer{Network: s.door.d.c.cfg.Network, Pin: func(ctx context.Context) (pin string, err error) {
+	dialer := transport.Dialer{Network: s.door.d.c.cfg.Network, Reached: s.door.reached, Pin: func(ctx context.Context) (pin string, err error) {
 		if t.pin != nil {
 			h.pin, err = t.pin(ctx)
 		}
@@ -265,7 +265,7 @@ func (o *door) remember() {
 	last, _ := o.d.c.memory.load()
 	if err := o.d.c.memory.save(remembered{
 		Scheme: e.Scheme, Host: e.Host, Port: e.Port, Address: o.d.access.address(o.ctx),
-		Connections: o.count.proven(), UDPRate: o.d.udpRate(last.UDPRate),
+		Connections: o.count.proven(), RTT: time.Duration(o.rtt.Load()).Milliseconds(), UDPRate: o.d.udpRate(last.UDPRate),
 	}); err != nil {
 		o.d.c.cfg.Log.Debug("could not remember the relay's public door", "error", err)
 	}

@@ -36,6 +36,10 @@ type Dialer struct {
 	// Network is "tcp", "tcp4" or "tcp6". Empty: "tcp".
 	Network string
 
+	// Reached is called with what the kernel knows of the connection once TCP
+	// stands, before TLS; it must not block. nil: nobody wants to know.
+	Reached func(Socket)
+
 	// Roots decide where the pin is empty. nil: the system's.
 	Roots *x509.CertPool
 }
@@ -59,6 +63,9 @@ func (d *Dialer) Dial(ctx context.Context, e job.Endpoint) (net.Conn, error) {
 	raw, err := nd.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, dialError(ctx, addr, err)
+	}
+	if d.Reached != nil {
+		d.Reached(Inspect(raw))
 	}
 	if e.Scheme == "http" {
 		return raw, nil

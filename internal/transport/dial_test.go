@@ -89,7 +89,8 @@ func TestDialWaitsForThePin(t *testing.T) {
 	cert, pin := relayCert(t)
 	e := greeter(t, ServerTLS(cert))
 	asked, known := make(chan struct{}), make(chan struct{})
-	d := &Dialer{Timeout: 5 * time.Second, Pin: func(ctx context.Context) (string, error) {
+	reached := make(chan Socket, 1)
+	d := &Dialer{Timeout: 5 * time.Second, Reached: func(s Socket) { reached <- s }, Pin: func(ctx context.Context) (string, error) {
 		close(asked)
 		<-known
 		return pin, nil
@@ -103,6 +104,9 @@ func TestDialWaitsForThePin(t *testing.T) {
 		got <- err
 	}()
 	<-asked // the certificate is here already, only the pin is missing
+	if s := <-reached; s.RTT < 0 || s.RTT > time.Minute {
+		t.Errorf("round trip %v", s.RTT)
+	}
 	select {
 	case err := <-got:
 		t.Fatalf("finished without a pin: %v", err)
