@@ -69,15 +69,8 @@ func (d *download) sshPatience() time.Duration {
 // known; negative: it was tried and brought little or nothing.
 func (d *download) udpRate(last int64) int64 {
 	now := time.Since(d.started)
-	switch {
-	case !d.gov.udp || !d.gov.tcp:
-		return last
-	case d.gov.served():
-		return int64(max(d.gov.best, float64(d.udp.bytes.Load())/now.Seconds()))
-	case d.gov.failed(now, d.sight(d.current)):
-		return -1
-	}
-	return 0
+	mean := float64(d.udp.bytes.Load()) / now.Seconds()
+	return int64(d.gov.learned(now, d.sight(d.current), float64(last), mean))
 }
 
 // doorGrace is how long a download lets its relay's public door be unreachable

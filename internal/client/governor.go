@@ -282,7 +282,26 @@ func (g *governor) watch(now time.Duration, s sight) {
 	g.best = max(g.best, rate)
 }
 
-// served tells whether UDP did well, which the next run may count on.
+// learned is what a run may tell the next one of UDP's rate, in bytes a second;
+// 0: nothing; negative: it was tried and did badly. The rate counts only after a
+// comparison with TCP: a small file's says little, and that of a throttled UDP
+// would pass for the link's ever after. Without one, what last told stays.
+func (g *governor) learned(now time.Duration, s sight, last, mean float64) float64 {
+	rate := max(g.best, mean)
+	switch {
+	case !g.udp || !g.tcp:
+		return last
+	case g.failed(now, s):
+		return -1
+	case g.served() && g.tested > 0:
+		return rate
+	case g.served() && last > 0:
+		return max(rate, last)
+	}
+	return 0
+}
+
+// served tells whether UDP did well.
 func (g *governor) served() bool {
 	return g.state == proving || g.state == alone || g.state == checking
 }

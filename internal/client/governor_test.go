@@ -243,3 +243,45 @@ func TestNearbyTCPThatDies(t *testing.T) {
 		t.Errorf("TCP is dead, and UDP may not: %v", g.state)
 	}
 }
+
+// A small file over a throttled UDP must not make the next run believe that so
+// little is all that the link can do.
+func TestWhatASmallFileTeaches(t *testing.T) {
+	slow := func(known float64, size int64) *duel {
+		d := &duel{
+			udp: forever(mbit(2)), tcp: forever(mbit(40)), link: forever(mbit(50)), rtt: 200 * time.Millisecond,
+			answers: 210 * time.Millisecond, size: size,
+		}
+		d.g.known = known
+		return d
+	}
+	first := slow(0, 20e3)
+	took := first.run(t)
+	known := first.g.learned(took, sight{paths: first.brought, ticket: 1}, 0, 20e3/took.Seconds())
+	if known != 0 {
+		t.Errorf("a file of 20 kB taught %v bytes a second", known)
+	}
+	next := slow(known, 10e6)
+	if took := next.run(t); took > 10*time.Second {
+		t.Errorf("10 MB took %v, TCP alone needs 2 s: %v", took, next.history)
+	}
+}
+
+// What a comparison has shown is told, and what was known stays where there
+// was none.
+func TestWhatIsLearned(t *testing.T) {
+	d := &duel{
+		udp: forever(mbit(20)), tcp: forever(mbit(10)), link: forever(mbit(20)), rtt: 100 * time.Millisecond,
+		answers: 110 * time.Millisecond, size: int64(mbit(20) * 60),
+	}
+	took := d.run(t)
+	s := sight{paths: d.brought, ticket: 1}
+	if got := d.g.learned(took, s, 0, mbit(15)); d.g.tested == 0 || got < mbit(15) {
+		t.Errorf("after a comparison that UDP won: %v bytes a second", got)
+	}
+	short := &duel{udp: d.udp, tcp: d.tcp, link: d.link, rtt: d.rtt, answers: d.answers, size: 1e6}
+	took = short.run(t)
+	if got := short.g.learned(took, sight{paths: short.brought, ticket: 1}, mbit(18), mbit(5)); got != mbit(18) {
+		t.Errorf("a short run made %v of what was known", got)
+	}
+}
