@@ -87,6 +87,9 @@ type served struct {
 	rtt time.Duration // 0: not known
 }
 
+// at tells whether that was on a link as long as this one.
+func (s served) at(rtt time.Duration) bool { return rtt < s.rtt*3/2 && s.rtt < rtt*3/2 }
+
 // newCounter starts with what served well the last time, until it is clear
 // whether this is the same link.
 func newCounter(fixed int, last served) *counter {
@@ -102,8 +105,7 @@ func newCounter(fixed int, last served) *counter {
 
 // reach takes the round trip time before anything has been measured.
 func (c *counter) reach(rtt time.Duration) {
-	same := c.last.n > 0 && rtt < c.last.rtt*3/2 && c.last.rtt < rtt*3/2
-	if c.fixed == 0 && rtt > 0 && !same {
+	if c.fixed == 0 && rtt > 0 && (c.last.n == 0 || !c.last.at(rtt)) {
 		c.n = min(max(firstConns, int(rtt/perConn)), mostConns)
 	}
 }

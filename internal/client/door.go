@@ -71,8 +71,20 @@ func (o *door) prepare() {
 	if !o.d.c.allowed(PathTCP) {
 		return
 	}
-	o.count.reach(time.Duration(o.rtt.Load()))
+	o.reach()
 	o.adjust(o.ready(), mostConns)
+}
+
+// reach goes by how far the door is, before there is more to go by.
+func (o *door) reach() {
+	rtt := time.Duration(o.rtt.Load())
+	if rtt == 0 || o.bytes.Load() > 0 {
+		return
+	}
+	o.count.reach(rtt)
+	if o.d.gov.known < 0 && !o.count.last.at(rtt) {
+		o.d.gov.known = 0 // it failed elsewhere
+	}
 }
 
 // reached notes how far the door is, once.
@@ -121,9 +133,7 @@ func (o *door) tick(e *engine) {
 		return
 	}
 	o.started = true
-	if o.bytes.Load() == 0 {
-		o.count.reach(time.Duration(o.rtt.Load()))
-	}
+	o.reach()
 	n, open := o.count.n, o.open()
 	if o.d.gov.state == comparing {
 		n = min(n, firstConns) // enough to show what TCP can do

@@ -65,8 +65,7 @@ func (d *download) sshPatience() time.Duration {
 	return d.ticketAt + max(sshHeadStart, 3*d.door.inspect().RTT)
 }
 
-// udpRate is what the next run may expect of UDP, in bytes a second; 0: not
-// known; negative: it was tried and brought little or nothing.
+// udpRate is what the next run is to know of UDP, see governor.known.
 func (d *download) udpRate(last int64) int64 {
 	now := time.Since(d.started)
 	mean := float64(d.udp.bytes.Load()) / now.Seconds()

@@ -22,7 +22,7 @@ import "time"
 type governor struct {
 	udp, tcp bool          // paths that may be used at all
 	near     time.Duration // below this round trip time TCP is as good, and cheaper
-	known    float64       // the rate at which UDP served the last time, bytes a second; 0: not known; negative: it brought little or nothing
+	known    float64       // the rate at which UDP served the last time, bytes a second; 0: not known; -n: it did badly n times
 
 	state  contest
 	since  time.Duration // when the state began
@@ -134,7 +134,7 @@ func (g *governor) step(now time.Duration, s sight) {
 	case trying:
 		switch {
 		case well && g.known < 0: // TCP works already
-			g.before = 0
+			g.before, g.total = 0, 0
 			g.enter(comparing, now, s)
 		case well:
 			g.enter(proving, now, s)
@@ -283,7 +283,7 @@ func (g *governor) watch(now time.Duration, s sight) {
 }
 
 // learned is what a run may tell the next one of UDP's rate, in bytes a second;
-// 0: nothing; negative: it was tried and did badly. The rate counts only after a
+// 0: nothing; -n: it was tried and did badly in n runs. The rate counts only after a
 // comparison with TCP: a small file's says little, and that of a throttled UDP
 // would pass for the link's ever after. Without one, what last told stays.
 func (g *governor) learned(now time.Duration, s sight, last, mean float64) float64 {
@@ -291,8 +291,8 @@ func (g *governor) learned(now time.Duration, s sight, last, mean float64) float
 	switch {
 	case !g.udp || !g.tcp:
 		return last
-	case g.failed(now, s):
-		return -1
+	case g.failed(now, s) && g.known > -failedBefore:
+		return min(g.known, 0) - 1
 	case g.served() && g.tested > 0:
 		return rate
 	case g.served() && last > 0:
@@ -317,3 +317,7 @@ func (g *governor) failed(now time.Duration, s sight) bool {
 	}
 	return false
 }
+
+// failedBefore is for how many runs a failure is remembered, until UDP gets its
+// full chance again.
+const failedBefore = 4

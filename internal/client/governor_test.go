@@ -156,6 +156,45 @@ func TestThrottledUDPIsBeaten(t *testing.T) {
 	}
 }
 
+// What failed the last time is not waited for the next time, but gets its chance
+// again after some runs, or where it works after all.
+func TestFailuresAreRemembered(t *testing.T) {
+	rate := mbit(50)
+	none, slow := time.Duration(0), 220*time.Millisecond
+	tests := []struct {
+		name    string
+		answers time.Duration
+		udp     float64
+		known   float64 // before
+		after   float64 // 1: a rate
+		took    time.Duration
+	}{
+		{"blocked", none, 0, 0, -1, 21100 * time.Millisecond},
+		{"blocked again", none, 0, -1, -2, 20450 * time.Millisecond},
+		{"blocked many times", none, 0, -failedBefore, 0, 20450 * time.Millisecond},
+		{"blocked now", none, 0, rate, -1, 21200 * time.Millisecond},
+		{"throttled", slow, mbit(2), 0, -1, 26 * time.Second},
+		{"throttled again", slow, mbit(2), -1, -2, 22 * time.Second},
+		{"better again", slow, rate, -1, 1, 23 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := &duel{
+				g: governor{known: tt.known}, udp: forever(tt.udp), tcp: forever(rate), link: forever(rate),
+				rtt: 200 * time.Millisecond, answers: tt.answers, size: int64(rate * 20),
+			}
+			took := d.run(t)
+			after := d.g.learned(took, sight{paths: d.brought, ticket: ms, rtt: d.rtt}, tt.known, 1)
+			if after > 0 {
+				after = 1
+			}
+			if took > tt.took || after != tt.after {
+				t.Errorf("took %v, then %.0f is known: %v", took, after, d.history)
+			}
+		})
+	}
+}
+
 func TestUDPThatIsThrottledLater(t *testing.T) {
 	rate := mbit(50)
 	d := &duel{

@@ -28,7 +28,7 @@ type remembered struct {
 
 	Connections int   `json:"connections,omitempty"` // that served best
 	RTT         int64 `json:"rtt,omitempty"`         // to the door meanwhile, milliseconds
-	UDPRate     int64 `json:"udp_rate,omitempty"`    // bytes a second, if UDP carried everything; negative: it brought nothing
+	UDPRate     int64 `json:"udp_rate,omitempty"`    // bytes a second, if UDP carried everything; -n: it did badly n times
 }
 
 func (m memory) path() string {
