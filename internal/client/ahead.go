@@ -130,7 +130,7 @@ func (p *udpPath) ahead(ctx context.Context, a *advance) error {
 			cancel()
 		}
 	})
-	c := &early{udpConn: udpConn{path: p, wake: make(chan struct{}, 1), pieces: map[bulk.RangeID]*piece{}}, cancel: cancel}
+	c := &early{udpConn: udpConn{path: p, wake: make(chan struct{}, 1), pieces: map[bulk.RangeID]udpRange{}}, cancel: cancel}
 	g := &gate{ctx: ctx, open: make(chan struct{})}
 	if !p.start(c) {
 		return nil
@@ -188,7 +188,7 @@ func (p *udpPath) claim(e *engine) {
 	for _, sp := range p.d.advance.first {
 		c.last++
 		if piece := e.adopt(c.worker, sp); piece != nil {
-			c.pieces[c.last] = piece
+			c.pieces[c.last] = udpRange{piece, piece.End}
 		}
 	}
 }
@@ -209,7 +209,7 @@ func (c *early) giveUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id := range c.last {
-		if c.pieces[id+1] == nil {
+		if _, is := c.pieces[id+1]; !is {
 			c.conn.Cancel(id + 1)
 		}
 	}

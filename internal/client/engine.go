@@ -120,11 +120,11 @@ func (e *engine) done(w *worker, p *piece) {
 }
 
 // needed tells whether a piece is still the worker's and others have not
-// brought all of it.
-func (e *engine) needed(w *worker, p *piece) bool {
+// brought all of it, and what it has come to: it may have shrunk.
+func (e *engine) needed(w *worker, p *piece) (span.Span, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.sched.needed(w, p)
+	return p.Span, e.sched.needed(w, p)
 }
 
 // exhausted tells whether everything that is missing has been asked for.
@@ -148,12 +148,16 @@ func (e *engine) dropPath(path Path) {
 // permit says how much a path may take on from now on, and reports whether
 // that is another than before.
 func (e *engine) permit(path Path, a allowance) (changed bool) {
+	now := e.now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.sched.allow[path] == a {
 		return false
 	}
 	e.sched.allow[path] = a
+	if path == PathTCP && a == full {
+		e.sched.unload(now)
+	}
 	e.rouse()
 	return true
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"slices"
 	"time"
 
 	"github.com/jumpget/jumpget/internal/span"
@@ -82,11 +83,52 @@ func (s *scheduler) fair(now time.Duration, w *worker) float64 {
 }
 
 func (s *scheduler) wantsUDP(now time.Duration, w *worker) bool {
-	enough := float64(firstBacklog)
-	if rate := w.meter.at(now); w.total > firstBacklog/2 {
-		enough = max(rate*(2*w.rtt+backlogTime).Seconds(), maxPiece)
+	return len(w.pieces) < maxDepthU && s.backlog(w) < s.ration(now, w)
+}
+
+// ration is how many bytes a UDP worker may have under way. While TCP works
+// beside it that is only what it will bring soon, or one of them would wait for
+// the other's pieces.
+func (s *scheduler) ration(now time.Duration, w *worker) int64 {
+	soon := int64(w.meter.at(now) * (2*w.rtt + backlogTime).Seconds())
+	switch {
+	case s.contested():
+		return max(soon, firstPiece)
+	case w.total > firstBacklog/2:
+		return max(soon, maxPiece)
 	}
-	return len(w.pieces) < maxDepthU && float64(s.backlog(w)) < enough
+	return firstBacklog
+}
+
+// contested tells whether TCP may take on as much as UDP.
+func (s *scheduler) contested() bool {
+	return s.allow[PathTCP] == full && slices.ContainsFunc(s.workers, func(w *worker) bool { return w.path == PathTCP })
+}
+
+// unload takes from UDP's workers what they won't bring soon. The fronts of their
+// pieces, which may be on their way, stay theirs.
+func (s *scheduler) unload(now time.Duration) {
+	for _, w := range s.workers {
+		if w.path == PathUDP {
+			s.keep(w, s.ration(now, w))
+		}
+	}
+}
+
+// keep leaves a UDP worker the first n bytes that it owes.
+func (s *scheduler) keep(w *worker, n int64) {
+	for _, p := range w.pieces {
+		for _, run := range s.have.Missing(p.Span) {
+			if run.Len() <= n {
+				n -= run.Len()
+				continue
+			}
+			rest := span.Span{Start: run.Start + n, End: p.End}
+			p.End, n = rest.Start, 0
+			s.release(rest)
+			break
+		}
+	}
 }
 
 // backlog is what the worker has been asked for and not brought.
@@ -179,7 +221,9 @@ func (s *scheduler) pieceSize(now time.Duration, w *worker) int64 {
 	rate := w.meter.at(now)
 	switch {
 	case w.path == PathUDP:
-		return maxPiece // the relay sends them in order, so their size decides nothing
+		// The relay sends them in order, so their size decides nothing but who may
+		// bring what.
+		return min(maxPiece, max(minPiece, s.ration(now, w)-s.backlog(w)))
 	case s.allow[w.path] == cautious:
 		return minPiece
 	}

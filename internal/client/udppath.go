@@ -134,7 +134,7 @@ func (p *udpPath) once(t job.Ticket, e *engine) error {
 		return nil
 	}
 	defer e.leave(w)
-	c := &udpConn{path: p, engine: e, worker: w, wake: make(chan struct{}, 1), pieces: map[bulk.RangeID]*piece{}}
+	c := &udpConn{path: p, engine: e, worker: w, wake: make(chan struct{}, 1), pieces: map[bulk.RangeID]udpRange{}}
 	if c.conn, err = dialUDP(ctx, remote, t, bulk.Config{
 		Sink: c, Object: string(e.object), First: c.assign(maxFirst), Last: e.exhausted(),
 		Rate: p.d.c.cfg.Limit, Silence: udpSilence,
@@ -192,8 +192,14 @@ type udpConn struct {
 	wake   chan struct{}
 
 	mu     sync.Mutex
-	pieces map[bulk.RangeID]*piece
+	pieces map[bulk.RangeID]udpRange
 	last   bulk.RangeID // the highest given
+}
+
+// udpRange is a piece that the relay was asked for.
+type udpRange struct {
+	*piece
+	end int64 // of the range that the relay knows; the piece may have shrunk since
 }
 
 // Data takes bytes that came; see bulk.Sink.
@@ -220,8 +226,8 @@ func (c *udpConn) Done(id bulk.RangeID, _ span.Span) {
 	p := c.pieces[id]
 	delete(c.pieces, id)
 	c.mu.Unlock()
-	if p != nil {
-		c.engine.done(c.worker, p)
+	if p.piece != nil {
+		c.engine.done(c.worker, p.piece)
 	}
 	trySend(c.wake, struct{}{})
 }
@@ -278,7 +284,7 @@ func (c *udpConn) assign(n int) []span.Span {
 			break
 		}
 		c.last++
-		c.pieces[c.last] = p
+		c.pieces[c.last] = udpRange{p, sp.End}
 		all = append(all, sp)
 	}
 	return all
@@ -290,11 +296,14 @@ func (c *udpConn) trim() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, p := range c.pieces {
-		if c.engine.needed(c.worker, p) {
-			continue
+		switch sp, needed := c.engine.needed(c.worker, p.piece); {
+		case !needed:
+			delete(c.pieces, id)
+			c.conn.Cancel(id)
+			c.engine.done(c.worker, p.piece)
+		case sp.End < p.end:
+			c.pieces[id] = udpRange{p.piece, sp.End}
+			c.conn.Shrink(id, sp)
 		}
-		delete(c.pieces, id)
-		c.conn.Cancel(id)
-		c.engine.done(c.worker, p)
 	}
 }
