@@ -30,6 +30,7 @@ type governor struct {
 	total  float64       // the same of both, while TCP was cautious
 	both   float64       // what both brought in it
 	best   float64       // UDP's best rate since it works alone
+	start  int64         // TCP's bytes when the proving began
 	mark   time.Duration // when a window of measurement began
 	at     paths         // what had come by then
 	tested time.Duration // when the last comparison ended
@@ -75,7 +76,8 @@ const (
 	retestAfter = 15 * time.Second
 	sizeSoon    = 5 * time.Second  // a size that was not known at first mostly is by then
 	shortRest   = 4 * time.Second  // of work: no comparison pays any more
-	longRest    = 15 * time.Second // the same for a UDP that nothing speaks against
+	longRest    = 40 * time.Second // the same for a UDP that nothing speaks against: up to 2 s are lost
+	suspicious  = 3                // TCP's few first bytes came no slower than UDP's rate by this
 	throttled   = 0.5              // of its packets lost: nobody's link is like that
 	worthAdding = 1.25             // both together must bring so much more than UDP alone
 	fewOf       = 4                // TCP this much faster than UDP carries alone
@@ -160,8 +162,11 @@ func (g *governor) patience(rtt time.Duration) time.Duration {
 func (g *governor) enter(c contest, now time.Duration, s sight) {
 	g.state, g.since = c, now
 	g.mark, g.at = now, s.paths
-	if c == alone {
+	switch c {
+	case alone:
 		g.best = 0
+	case proving:
+		g.start = s.tcp
 	}
 }
 
@@ -181,7 +186,7 @@ func (g *governor) prove(now, age time.Duration, s sight) {
 	}
 	rate := g.recent(now, s)
 	rest := longRest
-	if s.loss > throttled || rate < g.known*fallen {
+	if s.loss > throttled || rate < g.known*fallen || suspicious*g.shownTCP(now, s) > rate {
 		rest = shortRest
 	}
 	if (g.known == 0 || rate < g.known*fallen) && pays(s, rate, rest) {
@@ -211,6 +216,12 @@ func (g *governor) recent(now time.Duration, s sight) float64 {
 // recentTCP is the same of TCP.
 func (g *governor) recentTCP(now time.Duration, s sight) float64 {
 	return float64(s.tcp-g.at.tcp) / max((now-g.mark).Seconds(), 1e-3)
+}
+
+// shownTCP is the rate of the few bytes that TCP may bring while UDP is proving:
+// one that starts no slower than all that UDP does makes UDP look throttled.
+func (g *governor) shownTCP(now time.Duration, s sight) float64 {
+	return float64(s.tcp-g.start) / max((now-g.since).Seconds(), 1e-3)
 }
 
 // pays tells whether so much is left that a comparison is worth it.

@@ -324,3 +324,23 @@ func TestWhatIsLearned(t *testing.T) {
 		t.Errorf("a short run made %v of what was known", got)
 	}
 }
+
+// A comparison costs up to 2 s of the link. A UDP that nothing speaks against is
+// spared it unless much more is left; one beside which TCP's first bytes come as
+// fast is not.
+func TestWhoIsCompared(t *testing.T) {
+	d := &duel{
+		udp: forever(mbit(95)), tcp: forever(mbit(50)), link: forever(mbit(95)), rtt: 100 * time.Millisecond,
+		answers: 110 * time.Millisecond, size: 200e6,
+	}
+	if d.run(t); d.overlapped > 0 {
+		t.Errorf("17 s of work, and TCP worked beside UDP for %v: %v", d.overlapped, d.history)
+	}
+	d = &duel{
+		udp: forever(mbit(4)), tcp: forever(mbit(40)), link: forever(mbit(50)), rtt: 100 * time.Millisecond,
+		answers: 110 * time.Millisecond, size: 10e6, // 20 s at UDP's rate
+	}
+	if took := d.run(t); took > 8*time.Second {
+		t.Errorf("10 MB took %v beside a throttled UDP: %v", took, d.history)
+	}
+}
