@@ -9,8 +9,10 @@ const (
 	// rateMemory is the time constant of a meter's moving average: long enough
 	// to even out one round trip's bursts, short enough to show a stall.
 	rateMemory = 4 * time.Second
-	// etaMemory is how slowly the time left follows a changed rate.
+	// etaMemory is how slowly the time left follows a changed rate, at most; near
+	// the end half of what is left, so that the end does not come as a surprise.
 	etaMemory = 5 * time.Second
+	etaLeast  = 200 * time.Millisecond
 	// warmUp is how long a meter listens before it tells a time left.
 	warmUp = time.Second
 	// longest is the most that a time left may be before it says nothing.
@@ -100,7 +102,8 @@ func (m *Meter) ETA(left int64) time.Duration {
 	}
 	dt := t.Sub(m.etaAt)
 	expected := float64(m.eta - dt)
-	follow := 1 - math.Exp(-dt.Seconds()/etaMemory.Seconds())
+	memory := max(min(raw/2, float64(etaMemory)), float64(etaLeast))
+	follow := 1 - math.Exp(-float64(dt)/memory)
 	m.eta, m.etaAt = time.Duration(max(0, expected+follow*(raw-expected))), t
 	return m.eta
 }

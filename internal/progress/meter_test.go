@@ -116,6 +116,28 @@ func TestETADoesNotJump(t *testing.T) {
 	})
 }
 
+// After a slow start the time left must not still tell of it when the end is near.
+func TestETAForgetsASlowStart(t *testing.T) {
+	c := newClock()
+	m := NewMeter(c.now)
+	left := int64(30e6)
+	for range 15 {
+		c.pass(100 * time.Millisecond)
+		m.Add(20e3)
+		left -= 20e3
+		m.ETA(left)
+	}
+	for left > 3e6 {
+		c.pass(100 * time.Millisecond)
+		m.Add(500e3)
+		left -= 500e3
+		m.ETA(left)
+	}
+	if eta := m.ETA(left); eta > 2*time.Second {
+		t.Errorf("%v for %d bytes at 5 MB/s", eta, left)
+	}
+}
+
 // The rate does not depend on how the bytes are cut into calls.
 func TestRateDoesNotDependOnCalls(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
