@@ -10,7 +10,7 @@ const (
 	// to even out one round trip's bursts, short enough to show a stall.
 	rateMemory = 4 * time.Second
 	// etaMemory is how slowly the time left follows a changed rate, at most; near
-	// the end half of what is left, so that the end does not come as a surprise.
+	// the end a quarter of what is left, so that the end does not come as a surprise.
 	etaMemory = 5 * time.Second
 	etaLeast  = 200 * time.Millisecond
 	// warmUp is how long a meter listens before it tells a time left.
@@ -102,7 +102,7 @@ func (m *Meter) ETA(left int64) time.Duration {
 	}
 	dt := t.Sub(m.etaAt)
 	expected := float64(m.eta - dt)
-	memory := max(min(raw/2, float64(etaMemory)), float64(etaLeast))
+	memory := max(min(raw/4, float64(etaMemory)), float64(etaLeast))
 	follow := 1 - math.Exp(-float64(dt)/memory)
 	m.eta, m.etaAt = time.Duration(max(0, expected+follow*(raw-expected))), t
 	return m.eta
