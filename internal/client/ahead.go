@@ -10,6 +10,7 @@ import (
 	"github.com/jumpget/jumpget/internal/bulk"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/reach"
+	"github.com/jumpget/jumpget/internal/schedule"
 	"github.com/jumpget/jumpget/internal/span"
 )
 
@@ -82,12 +83,12 @@ func (a *advance) over(d *download, token string) bool {
 // firstRanges is what is asked for while nothing is known but what an earlier run
 // left: as much as a worker whose rate is not known is given.
 func (d *download) firstRanges() []span.Span {
-	all := []span.Span{{Start: 0, End: firstBacklog}}
+	all := []span.Span{{Start: 0, End: schedule.FirstBacklog}}
 	if d.file == nil || d.file.Have() == 0 {
 		return all
 	}
 	var first []span.Span
-	left := int64(firstBacklog)
+	left := int64(schedule.FirstBacklog)
 	for _, sp := range d.file.Missing(span.Span{End: 1 << 61}) {
 		if len(first) == maxFirst || left <= 0 {
 			break

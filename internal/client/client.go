@@ -15,16 +15,17 @@ import (
 
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/schedule"
 )
 
 // Path names a way for bytes to reach the client.
-type Path string
+type Path = schedule.Path
 
 // The paths of this version.
 const (
-	PathUDP Path = "udp" // the bulk protocol, to the public door's port
-	PathTCP Path = "tcp" // ranged HTTP over TLS to the public door
-	PathSSH Path = "ssh" // the ssh tunnel itself
+	PathUDP = schedule.UDP
+	PathTCP = schedule.TCP
+	PathSSH = schedule.SSH
 )
 
 // Config says how a Client reaches its relay.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/schedule"
 	"github.com/jumpget/jumpget/internal/transport"
 	"github.com/jumpget/jumpget/internal/wire"
 )
@@ -60,7 +61,7 @@ func newDoor(ctx context.Context, d *download) *door {
 // the file: few where UDP did so the last time.
 func (o *door) ready() int {
 	if o.d.gov.known > 0 && o.d.gov.udp {
-		return min(o.count.n, standby)
+		return min(o.count.n, schedule.Standby)
 	}
 	return o.count.n
 }
@@ -138,10 +139,10 @@ func (o *door) tick(e *engine) {
 	if o.d.gov.state == comparing {
 		n = min(n, firstConns) // enough to show what TCP can do
 	}
-	if o.d.tcp != full { // who has little to do tells nothing, and more of them still less
+	if o.d.tcp != schedule.Full { // who has little to do tells nothing, and more of them still less
 		o.count.rest()
-		keep := min(n, standby)
-		if o.d.tcp == cautious {
+		keep := min(n, schedule.Standby)
+		if o.d.tcp == schedule.Cautious {
 			keep = o.ready() // their turn may come at once
 		}
 		o.adjust(keep, e.useful())
@@ -160,7 +161,7 @@ func (o *door) tick(e *engine) {
 }
 
 // replace closes a slow worker's connection; its slot makes a new one.
-func (o *door) replace(w *worker) {
+func (o *door) replace(w *schedule.Worker) {
 	if o.renew(func(s *slot) bool { return s.worker.Load() == w }) {
 		o.d.c.cfg.Log.Info("a connection is much slower than the others and is replaced")
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/partial"
+	"github.com/jumpget/jumpget/internal/schedule"
 	"github.com/jumpget/jumpget/internal/span"
 )
 
@@ -21,14 +22,14 @@ type engine struct {
 	wg     sync.WaitGroup // workers inside
 
 	mu    sync.Mutex
-	sched *scheduler
+	sched *schedule.Scheduler
 	wake  chan struct{} // closed when there may be more to ask for
 }
 
 func newEngine(ctx context.Context, object job.ID, file *partial.File, size int64) *engine {
 	e := &engine{object: object, file: file, start: time.Now(), wake: make(chan struct{})}
 	e.ctx, e.cancel = context.WithCancel(ctx)
-	e.sched = newScheduler(size, file.Missing)
+	e.sched = schedule.New(size, file.Missing)
 	return e
 }
 
@@ -43,7 +44,7 @@ func (e *engine) close() {
 func (e *engine) now() time.Duration { return time.Since(e.start) }
 
 // more runs f, which may make bytes free, and wakes idle workers.
-func (e *engine) more(f func(s *scheduler)) {
+func (e *engine) more(f func(s *schedule.Scheduler)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	f(e.sched)
@@ -57,32 +58,32 @@ func (e *engine) rouse() {
 }
 
 // join adds a worker; nil if the object is done with. It must leave.
-func (e *engine) join(path Path, rtt time.Duration) *worker {
+func (e *engine) join(path Path, rtt time.Duration) *schedule.Worker {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.ctx.Err() != nil {
 		return nil
 	}
 	e.wg.Add(1)
-	return e.sched.join(e.now(), path, rtt)
+	return e.sched.Join(e.now(), path, rtt)
 }
 
 // leave removes a worker.
-func (e *engine) leave(w *worker) {
-	e.more(func(s *scheduler) { s.leave(w) })
+func (e *engine) leave(w *schedule.Worker) {
+	e.more(func(s *schedule.Scheduler) { s.Leave(w) })
 	e.wg.Done()
 }
 
 // drop takes all its pieces from a worker.
-func (e *engine) drop(w *worker) { e.more(func(s *scheduler) { s.drop(w) }) }
+func (e *engine) drop(w *schedule.Worker) { e.more(func(s *schedule.Scheduler) { s.Drop(w) }) }
 
 // assign returns the worker's next piece, whose span may be read until then, or
 // nil and a channel that tells when to ask again.
-func (e *engine) assign(w *worker) (sp span.Span, ok bool, wake <-chan struct{}) {
+func (e *engine) assign(w *schedule.Worker) (sp span.Span, ok bool, wake <-chan struct{}) {
 	now := e.now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if p := e.sched.assign(now, w); p != nil {
+	if p := e.sched.Assign(now, w); p != nil {
 		return p.Span, true, nil
 	}
 	return span.Span{}, false, e.wake
@@ -90,11 +91,11 @@ func (e *engine) assign(w *worker) (sp span.Span, ok bool, wake <-chan struct{})
 
 // assignPiece is assign for a worker that keeps several pieces under way and
 // ends them by name.
-func (e *engine) assignPiece(w *worker) (*piece, span.Span) {
+func (e *engine) assignPiece(w *schedule.Worker) (*schedule.Piece, span.Span) {
 	now := e.now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p := e.sched.assign(now, w)
+	p := e.sched.Assign(now, w)
 	if p == nil {
 		return nil, span.Span{}
 	}
@@ -102,64 +103,53 @@ func (e *engine) assignPiece(w *worker) (*piece, span.Span) {
 }
 
 // adopt takes a range for a piece that a worker asked for before it was one; see
-// scheduler.adopt.
-func (e *engine) adopt(w *worker, sp span.Span) *piece {
+// schedule.Scheduler.Adopt.
+func (e *engine) adopt(w *schedule.Worker, sp span.Span) *schedule.Piece {
 	now := e.now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.sched.adopt(now, w, sp)
+	return e.sched.Adopt(now, w, sp)
 }
 
 // done tells that one of a worker's pieces was answered or is given up.
-func (e *engine) done(w *worker, p *piece) {
+func (e *engine) done(w *schedule.Worker, p *schedule.Piece) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if rest := e.sched.done(w, p); rest {
+	if rest := e.sched.Done(w, p); rest {
 		e.rouse()
 	}
 }
 
 // needed tells whether a piece is still the worker's and others have not
 // brought all of it, and what it has come to: it may have shrunk.
-func (e *engine) needed(w *worker, p *piece) (span.Span, bool) {
+func (e *engine) needed(w *schedule.Worker, p *schedule.Piece) (span.Span, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return p.Span, e.sched.needed(w, p)
+	return p.Span, e.sched.Needed(w, p)
 }
 
 // exhausted tells whether everything that is missing has been asked for.
 func (e *engine) exhausted() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.sched.exhausted()
+	return e.sched.Exhausted()
 }
 
 // dropPath takes all their pieces from a path's workers.
 func (e *engine) dropPath(path Path) {
-	e.more(func(s *scheduler) {
-		for _, w := range s.workers {
-			if w.path == path {
-				s.drop(w)
-			}
-		}
-	})
+	e.more(func(s *schedule.Scheduler) { s.DropPath(path) })
 }
 
 // permit says how much a path may take on from now on, and reports whether
 // that is another than before.
-func (e *engine) permit(path Path, a allowance) (changed bool) {
+func (e *engine) permit(path Path, a schedule.Allowance) (changed bool) {
 	now := e.now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.sched.allow[path] == a {
-		return false
+	if changed = e.sched.Permit(now, path, a); changed {
+		e.rouse()
 	}
-	e.sched.allow[path] = a
-	if path == PathTCP && a == full {
-		e.sched.unload(now)
-	}
-	e.rouse()
-	return true
+	return changed
 }
 
 // left is the number of bytes that have not come; negative while the size is
@@ -167,38 +157,35 @@ func (e *engine) permit(path Path, a allowance) (changed bool) {
 func (e *engine) left() int64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.sched.size < 0 {
-		return -1
-	}
-	return e.sched.left()
+	return e.sched.Left()
 }
 
 // arrived stores bytes that came for the worker's oldest piece; see
-// scheduler.arrived. An error is the disk's, and final.
-func (e *engine) arrived(w *worker, off int64, p []byte) (wantEnd int64, err error) {
+// schedule.Scheduler.Arrived. An error is the disk's, and final.
+func (e *engine) arrived(w *schedule.Worker, off int64, p []byte) (wantEnd int64, err error) {
 	if _, err := e.file.WriteAt(p, off); err != nil {
 		return 0, err
 	}
 	now := e.now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.sched.arrived(now, w, off, len(p)), nil
+	return e.sched.Arrived(now, w, off, len(p)), nil
 }
 
 // finished tells that the worker's oldest piece was answered.
-func (e *engine) finished(w *worker) {
+func (e *engine) finished(w *schedule.Worker) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if rest := e.sched.finished(w); rest {
+	if rest := e.sched.Finished(w); rest {
 		e.rouse()
 	}
 }
 
 // waiting tells whether the worker may have to wait for the relay.
-func (e *engine) waiting(w *worker) bool {
+func (e *engine) waiting(w *schedule.Worker) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.sched.waiting(w)
+	return e.sched.Waiting(w)
 }
 
 // chunk is the bytes of a chunk.
@@ -210,12 +197,9 @@ func (e *engine) chunk(i int) span.Span {
 	return sp
 }
 
-// robTick is how often an idle worker looks whether somebody has fallen behind.
-const robTick = 30 * time.Millisecond
-
 // rest is what an idle worker does until there may be something to ask for.
 func (e *engine) rest(ctx context.Context, wake <-chan struct{}) {
-	t := time.NewTimer(robTick)
+	t := time.NewTimer(schedule.IdleTick)
 	defer t.Stop()
 	select {
 	case <-wake:
@@ -228,34 +212,34 @@ func (e *engine) rest(ctx context.Context, wake <-chan struct{}) {
 func (e *engine) busy(path Path) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.sched.busy(path)
+	return e.sched.Busy(path)
 }
 
 // owed tells whether some worker of a path waits for bytes that the relay has.
 func (e *engine) owed(path Path) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.sched.owed(path)
+	return e.sched.Owed(path)
 }
 
 // distrusted tells whether bytes are missing that only ssh may bring.
 func (e *engine) distrusted() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.sched.distrusted()
+	return e.sched.Distrusted()
 }
 
 // slowest returns a worker whose connection should be replaced, or nil.
-func (e *engine) slowest(path Path) *worker {
+func (e *engine) slowest(path Path) *schedule.Worker {
 	now := e.now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.sched.slowest(now, path)
+	return e.sched.Slowest(now, path)
 }
 
 // useful is how many connections there is work for.
 func (e *engine) useful() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.sched.useful()
+	return e.sched.Useful()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/partial"
 	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/schedule"
 	"github.com/jumpget/jumpget/internal/wire"
 )
 
@@ -51,8 +52,8 @@ type download struct {
 	report *reporter
 
 	gov      governor
-	tcp      allowance     // TCP's, as the governor said last
-	ticketAt time.Duration // when the first ticket came, since started
+	tcp      schedule.Allowance // TCP's, as the governor said last
+	ticketAt time.Duration      // when the first ticket came, since started
 
 	status  wire.Job // the latest; its ID is empty until there is one
 	file    *partial.File
@@ -263,7 +264,7 @@ func (d *download) grow(st wire.Job) error {
 	if o.Complete && o.Size >= 0 {
 		has = o.Size
 	}
-	d.current.more(func(s *scheduler) { s.grow(has, o.Size, d.file.Missing) })
+	d.current.more(func(s *schedule.Scheduler) { s.Grow(has, o.Size, d.file.Missing) })
 	return nil
 }
 
@@ -288,12 +289,12 @@ func (d *download) mismatched(m partial.Mismatch) error {
 	d.c.cfg.Log.Warn("a chunk did not match its sum and is fetched again", "chunk", m.Chunk, "resumed", m.Resumed)
 	sp := d.current.chunk(m.Chunk)
 	overSSH := m.Times > 1 && !m.Resumed && d.c.allowed(PathSSH)
-	d.current.more(func(s *scheduler) {
+	d.current.more(func(s *schedule.Scheduler) {
 		for _, missing := range d.file.Missing(sp) {
 			if overSSH {
-				s.distrust(missing)
+				s.Distrust(missing)
 			} else {
-				s.need(missing)
+				s.Need(missing)
 			}
 		}
 	})

@@ -6,11 +6,8 @@ import (
 
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/schedule"
 )
-
-// standby is how many connections to the public door are kept while UDP carries
-// everything, so that its failure costs no handshake.
-const standby = 2
 
 // sshHeadStart is what UDP and TCP get of ssh, at least.
 const sshHeadStart = 400 * time.Millisecond
@@ -20,15 +17,15 @@ func (d *download) govern() {
 	e := d.current
 	before := d.gov.state
 	udp, tcp := d.gov.look(time.Since(d.started), d.sight(e))
-	if e.permit(PathUDP, udp) && udp == none {
+	if e.permit(PathUDP, udp) && udp == schedule.None {
 		e.dropPath(PathUDP) // its connection sees that, and cancels them
 	}
 	e.permit(PathTCP, tcp)
-	if tcp == none && d.tcp == full {
+	if tcp == schedule.None && d.tcp == schedule.Full {
 		d.door.reconnect() // what was asked for over TCP would take UDP's room for a long time
 	}
 	d.tcp = tcp
-	d.udp.wanted.put(udp != none || d.gov.state == trying)
+	d.udp.wanted.put(udp != schedule.None || d.gov.state == trying)
 	if before == d.gov.state {
 		return
 	}

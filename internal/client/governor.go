@@ -1,6 +1,10 @@
 package client
 
-import "time"
+import (
+	"time"
+
+	"github.com/jumpget/jumpget/internal/schedule"
+)
 
 // governor decides which paths may take on work. UDP and TCP mostly share one
 // bottleneck, and there a second path brings nothing: it takes room from the
@@ -85,28 +89,28 @@ const (
 )
 
 // look takes what has happened by now, and says what each path may do.
-func (g *governor) look(now time.Duration, s sight) (udp, tcp allowance) {
+func (g *governor) look(now time.Duration, s sight) (udp, tcp schedule.Allowance) {
 	switch {
 	case !g.udp:
-		return none, full
+		return schedule.None, schedule.Full
 	case !g.tcp:
-		return full, none
+		return schedule.Full, schedule.None
 	}
 	g.step(now, s)
 	switch g.state {
 	case proving:
-		return full, cautious
+		return schedule.Full, schedule.Cautious
 	case alone, checking:
-		return full, none
+		return schedule.Full, schedule.None
 	case comparing, shared:
-		return full, full
+		return schedule.Full, schedule.Full
 	case beaten:
-		return none, full
+		return schedule.None, schedule.Full
 	}
 	if g.patient(now, s) {
-		return full, cautious
+		return schedule.Full, schedule.Cautious
 	}
-	return none, full // what is asked for over UDP may never come
+	return schedule.None, schedule.Full // what is asked for over UDP may never come
 }
 
 // patient tells whether TCP should still leave room for UDP's first answer.

@@ -3,6 +3,8 @@ package client
 import (
 	"testing"
 	"time"
+
+	"github.com/jumpget/jumpget/internal/schedule"
 )
 
 // duel runs a governor in virtual time over two paths with rates of their own,
@@ -44,19 +46,19 @@ func (d *duel) run(t *testing.T) time.Duration {
 			d.history = append(d.history, d.g.state)
 		}
 		var u, c float64
-		if up && udp != none {
+		if up && udp != schedule.None {
 			u = d.udp(now)
 		}
 		switch {
-		case now < 2*d.rtt || tcp == none:
-		case tcp == cautious: // one small piece for each connection, and no more
+		case now < 2*d.rtt || tcp == schedule.None:
+		case tcp == schedule.Cautious: // one small piece for each connection, and no more
 			if d.brought.tcp < 512e3 {
 				c = min(d.tcp(now), 512e3/(3*d.rtt.Seconds()))
 			}
 		default:
 			c = d.tcp(now)
 		}
-		if up && tcp == full && udp == full {
+		if up && tcp == schedule.Full && udp == schedule.Full {
 			d.overlapped += step
 		}
 		if both := u + c; both > d.link(now) {
@@ -242,11 +244,11 @@ func TestPathsThatAddUp(t *testing.T) {
 
 func TestOnePathAllowed(t *testing.T) {
 	g := governor{udp: true}
-	if udp, tcp := g.look(time.Second, sight{}); udp != full || tcp != none {
+	if udp, tcp := g.look(time.Second, sight{}); udp != schedule.Full || tcp != schedule.None {
 		t.Errorf("UDP only: %d, %d", udp, tcp)
 	}
 	g = governor{tcp: true}
-	if udp, tcp := g.look(time.Second, sight{}); udp != none || tcp != full {
+	if udp, tcp := g.look(time.Second, sight{}); udp != schedule.None || tcp != schedule.Full {
 		t.Errorf("TCP only: %d, %d", udp, tcp)
 	}
 }
@@ -260,7 +262,7 @@ func TestWaitingForTheOriginProvesNothing(t *testing.T) {
 	for now := time.Duration(0); now < 20*time.Second; now += 50 * time.Millisecond {
 		s.udp += 1000
 		s.waiting = true
-		if _, tcp := g.look(now, s); now > time.Second && tcp == full {
+		if _, tcp := g.look(now, s); now > time.Second && tcp == schedule.Full {
 			t.Fatalf("after %v TCP is let in fully", now)
 		}
 	}
@@ -272,13 +274,13 @@ func TestNearbyTCPThatDies(t *testing.T) {
 	var s sight
 	s.ticket, s.rtt, s.up, s.left = 1, time.Millisecond/2, true, 1<<30
 	s.tcp = 1 << 20
-	if udp, tcp := g.look(100*time.Millisecond, s); udp != none || tcp != full {
+	if udp, tcp := g.look(100*time.Millisecond, s); udp != schedule.None || tcp != schedule.Full {
 		t.Fatalf("nearby: %d, %d", udp, tcp)
 	}
 	for now := 200 * time.Millisecond; now < 5*time.Second; now += 100 * time.Millisecond {
 		g.look(now, s)
 	}
-	if udp, _ := g.look(5*time.Second, s); udp != full {
+	if udp, _ := g.look(5*time.Second, s); udp != schedule.Full {
 		t.Errorf("TCP is dead, and UDP may not: %v", g.state)
 	}
 }

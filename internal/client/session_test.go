@@ -19,6 +19,7 @@ import (
 	"github.com/jumpget/jumpget/internal/bulk"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/reach"
+	"github.com/jumpget/jumpget/internal/schedule"
 	"github.com/jumpget/jumpget/internal/session"
 	"github.com/jumpget/jumpget/internal/wire"
 )
@@ -128,7 +129,7 @@ func (u *fakeUDP) asked() []string {
 // In a session the data is asked for with the submission, and the connection
 // that brings it goes on with the file.
 func TestDataComesAheadOfTheTicket(t *testing.T) {
-	for name, size := range map[string]int{"a byte": 1, "small": 100 << 10, "more than was asked for ahead": firstBacklog + 3<<20} {
+	for name, size := range map[string]int{"a byte": 1, "small": 100 << 10, "more than was asked for ahead": schedule.FirstBacklog + 3<<20} {
 		t.Run(name, func(t *testing.T) {
 			r := newFakeRelay(t, size)
 			u, c := inSession(t, r, nil)
@@ -136,7 +137,7 @@ func TestDataComesAheadOfTheTicket(t *testing.T) {
 			if got := u.asked(); len(got) != 1 || got[0] != "" {
 				t.Errorf("connections asked for the objects %q", got)
 			}
-			if res.Paths[PathUDP] < min(int64(size), firstBacklog) || u.session.streams.Load() != 1 || r.tunnels.Load() != 0 {
+			if res.Paths[PathUDP] < min(int64(size), schedule.FirstBacklog) || u.session.streams.Load() != 1 || r.tunnels.Load() != 0 {
 				t.Errorf("%v; %d streams; %d tunnels", res.Paths, u.session.streams.Load(), r.tunnels.Load())
 			}
 		})

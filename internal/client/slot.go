@@ -10,6 +10,7 @@ import (
 
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/schedule"
 	"github.com/jumpget/jumpget/internal/span"
 	"github.com/jumpget/jumpget/internal/transport"
 	"github.com/jumpget/jumpget/internal/wire"
@@ -22,9 +23,9 @@ type slot struct {
 	pause     *backoff.ExponentialBackOff
 	dismissed atomic.Bool // ends when its work is done
 	ended     atomic.Bool
-	grants    int                    // had its address granted so often
-	replaced  atomic.Bool            // its connection was closed for being slow
-	worker    atomic.Pointer[worker] // nil while it does not work
+	grants    int                             // had its address granted so often
+	replaced  atomic.Bool                     // its connection was closed for being slow
+	worker    atomic.Pointer[schedule.Worker] // nil while it does not work
 }
 
 // run connects and works until it is dismissed or ctx ends.
@@ -123,7 +124,7 @@ type hand struct {
 	pin      string // that the certificate was compared with; empty: with none
 	conn     *transport.RangeConn
 	engine   *engine
-	worker   *worker
+	worker   *schedule.Worker
 	ticket   job.Ticket // a refused one is renewed for the next connection
 	brought  bool       // bytes came over this connection
 }

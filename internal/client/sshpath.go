@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/schedule"
 	"github.com/jumpget/jumpget/internal/span"
 	"github.com/jumpget/jumpget/internal/transport"
 	"github.com/jumpget/jumpget/internal/wire"
@@ -116,7 +117,7 @@ func (p *sshPath) work(e *engine) error {
 }
 
 // read asks for one piece.
-func (p *sshPath) read(ctx context.Context, e *engine, w *worker, sp span.Span) error {
+func (p *sshPath) read(ctx context.Context, e *engine, w *schedule.Worker, sp span.Span) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g := transport.Get{ETag: wire.ETag(e.object), Span: sp}
@@ -137,7 +138,7 @@ func (p *sshPath) read(ctx context.Context, e *engine, w *worker, sp span.Span) 
 }
 
 // body stores an answer's bytes. Silence ends it, unless the relay waits as well.
-func (p *sshPath) body(ctx context.Context, cancel context.CancelFunc, e *engine, w *worker, sp span.Span, body io.Reader) error {
+func (p *sshPath) body(ctx context.Context, cancel context.CancelFunc, e *engine, w *schedule.Worker, sp span.Span, body io.Reader) error {
 	stall := p.d.c.cfg.Timeout
 	var timer *time.Timer
 	timer = time.AfterFunc(stall, func() {
@@ -169,7 +170,7 @@ func (p *sshPath) body(ctx context.Context, cancel context.CancelFunc, e *engine
 	return nil
 }
 
-func (p *sshPath) take(ctx context.Context, e *engine, w *worker, off int64, b []byte) (int64, error) {
+func (p *sshPath) take(ctx context.Context, e *engine, w *schedule.Worker, off int64, b []byte) (int64, error) {
 	if err := throttle(ctx, p.d.c.limit, len(b)); err != nil {
 		return 0, err
 	}

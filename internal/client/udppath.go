@@ -13,6 +13,7 @@ import (
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/progress"
 	"github.com/jumpget/jumpget/internal/reach"
+	"github.com/jumpget/jumpget/internal/schedule"
 	"github.com/jumpget/jumpget/internal/span"
 	"github.com/jumpget/jumpget/internal/transport"
 )
@@ -187,7 +188,7 @@ const maxFirst = 8
 type udpConn struct {
 	path   *udpPath
 	engine *engine
-	worker *worker
+	worker *schedule.Worker
 	conn   *bulk.Conn
 	wake   chan struct{}
 
@@ -198,7 +199,7 @@ type udpConn struct {
 
 // udpRange is a piece that the relay was asked for.
 type udpRange struct {
-	*piece
+	*schedule.Piece
 	end int64 // of the range that the relay knows; the piece may have shrunk since
 }
 
@@ -226,8 +227,8 @@ func (c *udpConn) Done(id bulk.RangeID, _ span.Span) {
 	p := c.pieces[id]
 	delete(c.pieces, id)
 	c.mu.Unlock()
-	if p.piece != nil {
-		c.engine.done(c.worker, p.piece)
+	if p.Piece != nil {
+		c.engine.done(c.worker, p.Piece)
 	}
 	trySend(c.wake, struct{}{})
 }
@@ -296,13 +297,13 @@ func (c *udpConn) trim() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, p := range c.pieces {
-		switch sp, needed := c.engine.needed(c.worker, p.piece); {
+		switch sp, needed := c.engine.needed(c.worker, p.Piece); {
 		case !needed:
 			delete(c.pieces, id)
 			c.conn.Cancel(id)
-			c.engine.done(c.worker, p.piece)
+			c.engine.done(c.worker, p.Piece)
 		case sp.End < p.end:
-			c.pieces[id] = udpRange{p.piece, sp.End}
+			c.pieces[id] = udpRange{p.Piece, sp.End}
 			c.conn.Shrink(id, sp)
 		}
 	}

@@ -1,4 +1,4 @@
-package client
+package schedule
 
 import (
 	"math"
@@ -10,140 +10,6 @@ import (
 
 	"github.com/jumpget/jumpget/internal/span"
 )
-
-// simulation runs a scheduler in virtual time over pipes whose rates may differ
-// and change. One step is a millisecond.
-type simulation struct {
-	s     *scheduler
-	pipes []*pipe
-	now   time.Duration
-	size  int64
-	got   span.Set // independent of the scheduler's own idea
-	wire  int64    // all bytes that pipes carried
-}
-
-// pipe is one connection: requests reach the other end after half a round
-// trip, bytes flow at rate, and take half a round trip back.
-type pipe struct {
-	w     *worker
-	rtt   time.Duration
-	rate  func(now time.Duration) float64 // bytes a second
-	queue []asked
-	carry float64
-	dead  bool
-}
-
-type asked struct {
-	span  span.Span
-	ready time.Duration // when the first byte may arrive
-}
-
-func newSimulation(size int64) *simulation {
-	m := &simulation{size: size}
-	m.s = newScheduler(size, func(sp span.Span) []span.Span { return []span.Span{sp} })
-	m.s.grow(size, size, nil)
-	return m
-}
-
-func (m *simulation) add(rtt time.Duration, rate func(time.Duration) float64) *pipe {
-	p := &pipe{w: m.s.join(m.now, PathTCP, rtt), rtt: rtt, rate: rate}
-	m.pipes = append(m.pipes, p)
-	return p
-}
-
-func steady(rate float64) func(time.Duration) float64 {
-	return func(time.Duration) float64 { return rate }
-}
-
-// step lets one millisecond pass.
-func (m *simulation) step() {
-	m.now += time.Millisecond
-	for _, p := range m.pipes {
-		if !p.dead {
-			m.ask(p)
-			m.flow(p)
-		}
-	}
-}
-
-func (m *simulation) ask(p *pipe) {
-	for {
-		piece := m.s.assign(m.now, p.w)
-		if piece == nil {
-			return
-		}
-		p.queue = append(p.queue, asked{piece.Span, m.now + p.rtt})
-	}
-}
-
-func (m *simulation) flow(p *pipe) {
-	if len(p.queue) == 0 || m.now < p.queue[0].ready {
-		p.carry = 0
-		return
-	}
-	p.carry += p.rate(m.now) / 1000
-	for n := int64(p.carry); n > 0 && len(p.queue) > 0; {
-		r := &p.queue[0]
-		k := min(n, r.span.Len())
-		got := span.Span{Start: r.span.Start, End: r.span.Start + k}
-		want := m.s.arrived(m.now, p.w, got.Start, int(k))
-		m.got.Add(got)
-		m.wire += k
-		n -= k
-		p.carry -= float64(k)
-		r.span.Start += k
-		if r.span.Len() == 0 || want <= got.End {
-			m.s.finished(p.w)
-			p.queue = p.queue[1:]
-			if len(p.queue) > 0 {
-				p.queue[0].ready = max(p.queue[0].ready, m.now)
-			}
-		}
-	}
-}
-
-// kill breaks a connection, and a fresh one takes its place.
-func (m *simulation) kill(p *pipe) {
-	m.s.leave(p.w)
-	p.queue, p.carry = nil, 0
-	p.w = m.s.join(m.now, PathTCP, p.rtt)
-}
-
-// run lets time pass until everything is here; it fails after limit.
-func (m *simulation) run(t interface{ Fatalf(string, ...any) }, limit time.Duration, each func()) time.Duration {
-	for m.got.Len() < m.size {
-		if m.now > limit {
-			t.Fatalf("after %v %d of %d bytes are here; free are %v", m.now, m.got.Len(), m.size, m.s.free.Spans())
-		}
-		if each != nil {
-			each()
-		}
-		m.step()
-	}
-	if m.s.left() != 0 {
-		t.Fatalf("all is here, but the scheduler misses %d bytes", m.s.left())
-	}
-	return m.now
-}
-
-// checkBytes holds the invariant: every byte is here, free, or asked for.
-func (m *simulation) checkBytes(t interface{ Fatalf(string, ...any) }) {
-	all := m.s.have.Clone()
-	for _, sp := range m.s.free.Spans() {
-		if left := missingLen(m.s.have.Missing(sp)); left != sp.Len() {
-			t.Fatalf("%v is free and here", sp)
-		}
-		all.Add(sp)
-	}
-	for _, w := range m.s.workers {
-		for _, p := range w.pieces {
-			all.Add(p.Span)
-		}
-	}
-	if lost := all.Missing(span.Span{End: m.size}); len(lost) > 0 {
-		t.Fatalf("lost: %v", lost)
-	}
-}
 
 func TestNoByteIsEverLost(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -166,7 +32,7 @@ func TestNoByteIsEverLost(t *testing.T) {
 				faults--
 				at := rnd.Int64N(size)
 				sp := span.Span{Start: at, End: min(size, at+1<<18)}
-				m.s.need(sp)
+				m.s.Need(sp)
 				m.got.Remove(sp)
 			}
 			if rnd.IntN(100) == 0 {
@@ -242,48 +108,48 @@ func TestRobbingIsBounded(t *testing.T) {
 
 func TestUnknownSizeAsksForWhatTheRelayHas(t *testing.T) {
 	everything := func(sp span.Span) []span.Span { return []span.Span{sp} }
-	s := newScheduler(unknownSize, everything)
-	w := s.join(0, PathTCP, time.Millisecond)
-	if p := s.assign(0, w); p != nil {
+	s := New(UnknownSize, everything)
+	w := s.Join(0, TCP, time.Millisecond)
+	if p := s.Assign(0, w); p != nil {
 		t.Fatalf("asked for %v of nothing", p.Span)
 	}
-	s.grow(100_000, unknownSize, everything)
-	p := s.assign(0, w)
+	s.Grow(100_000, UnknownSize, everything)
+	p := s.Assign(0, w)
 	if p == nil || p.Start != 0 || p.End > 100_000 {
 		t.Fatalf("got %v", p)
 	}
-	s.arrived(time.Second, w, 0, int(p.Len()))
-	s.finished(w)
-	s.grow(150_000, 150_000, everything)
-	for p = s.assign(time.Second, w); p != nil; p = s.assign(time.Second, w) {
-		s.arrived(time.Second, w, p.Start, int(p.Len()))
-		s.finished(w)
+	s.Arrived(time.Second, w, 0, int(p.Len()))
+	s.Finished(w)
+	s.Grow(150_000, 150_000, everything)
+	for p = s.Assign(time.Second, w); p != nil; p = s.Assign(time.Second, w) {
+		s.Arrived(time.Second, w, p.Start, int(p.Len()))
+		s.Finished(w)
 	}
-	if s.left() != 0 || s.end() != 150_000 {
-		t.Fatalf("%d left of %d", s.left(), s.end())
+	if s.missing() != 0 || s.end() != 150_000 {
+		t.Fatalf("%d left of %d", s.missing(), s.end())
 	}
 }
 
 func TestResumeAsksOnlyForWhatIsMissing(t *testing.T) {
 	gap := span.Span{Start: 3 << 20, End: 4 << 20}
-	s := newScheduler(10<<20, func(span.Span) []span.Span { return []span.Span{gap} })
-	w := s.join(0, PathTCP, 0)
-	p := s.assign(0, w)
-	if p == nil || p.Start != gap.Start || p.End > gap.End || s.left() != gap.Len() {
-		t.Fatalf("asked for %v, %d left", p, s.left())
+	s := New(10<<20, func(span.Span) []span.Span { return []span.Span{gap} })
+	w := s.Join(0, TCP, 0)
+	p := s.Assign(0, w)
+	if p == nil || p.Start != gap.Start || p.End > gap.End || s.missing() != gap.Len() {
+		t.Fatalf("asked for %v, %d left", p, s.missing())
 	}
 }
 
 func TestWrongBytesAreAskedForOverSSH(t *testing.T) {
 	nothing := func(span.Span) []span.Span { return nil }
-	s := newScheduler(1<<20, nothing)
-	s.grow(1<<20, 1<<20, nothing)
-	tcp, ssh := s.join(0, PathTCP, 0), s.join(0, PathSSH, 0)
-	s.distrust(span.Span{Start: 1000, End: 2000})
-	if p := s.assign(0, tcp); p != nil {
+	s := New(1<<20, nothing)
+	s.Grow(1<<20, 1<<20, nothing)
+	tcp, ssh := s.Join(0, TCP, 0), s.Join(0, SSH, 0)
+	s.Distrust(span.Span{Start: 1000, End: 2000})
+	if p := s.Assign(0, tcp); p != nil {
 		t.Fatalf("the door was asked for %v", p.Span)
 	}
-	if p := s.assign(0, ssh); p == nil || p.Span != (span.Span{Start: 1000, End: 2000}) {
+	if p := s.Assign(0, ssh); p == nil || p.Span != (span.Span{Start: 1000, End: 2000}) {
 		t.Fatalf("ssh was asked for %v", p)
 	}
 }
@@ -297,7 +163,7 @@ func TestASlowConnectionIsReplacedFarFromTheEnd(t *testing.T) {
 	var found time.Duration
 	for m.now < 15*time.Second && found == 0 {
 		m.step()
-		switch w := m.s.slowest(m.now, PathTCP); w {
+		switch w := m.s.Slowest(m.now, TCP); w {
 		case nil:
 		case slow.w:
 			found = m.now
@@ -330,15 +196,15 @@ func TestMeter(t *testing.T) {
 
 func TestAnAnswerThatIsShorterThanAsked(t *testing.T) {
 	m := newSimulation(1 << 20)
-	w := m.s.join(0, PathTCP, 0)
-	p := m.s.assign(0, w)
+	w := m.s.Join(0, TCP, 0)
+	p := m.s.Assign(0, w)
 	whole := p.Span
-	m.s.arrived(0, w, whole.Start, 1000)
-	if rest := m.s.finished(w); !rest {
+	m.s.Arrived(0, w, whole.Start, 1000)
+	if rest := m.s.Finished(w); !rest {
 		t.Error("nobody would be woken for the rest")
 	}
 	m.checkBytes(t)
-	if p = m.s.assign(0, w); p == nil || p.Start != whole.Start+1000 {
+	if p = m.s.Assign(0, w); p == nil || p.Start != whole.Start+1000 {
 		t.Fatalf("next is %v", p)
 	}
 }
@@ -352,20 +218,20 @@ func TestDuplicatesHaveABudget(t *testing.T) {
 		t.Fatalf("a budget of %d bytes", budget)
 	}
 	for m.s.free.Len() > 0 { // all is asked for by workers that will never bring any
-		w := m.s.join(0, PathTCP, time.Millisecond)
-		for m.s.assign(0, w) != nil {
+		w := m.s.Join(0, TCP, time.Millisecond)
+		for m.s.Assign(0, w) != nil {
 		}
 	}
 	var twice int64
 	for i := range 1000 {
 		now := time.Duration(i) * time.Second
-		w := m.s.join(now, PathTCP, time.Millisecond)
+		w := m.s.Join(now, TCP, time.Millisecond)
 		w.meter.start(now - time.Second)
 		w.meter.add(now, 1<<20) // it looks promising
-		for p := m.s.assign(now, w); p != nil; p = m.s.assign(now, w) {
+		for p := m.s.Assign(now, w); p != nil; p = m.s.Assign(now, w) {
 			twice += p.Len()
 		}
-		m.s.leave(w)
+		m.s.Leave(w)
 	}
 	if twice == 0 || twice > budget {
 		t.Errorf("%d bytes were asked for again", twice)
@@ -376,31 +242,31 @@ func TestDuplicatesHaveABudget(t *testing.T) {
 // What the relay has is asked for at once, though others wait for the origin.
 func TestNothingWaitsBehindTheOrigin(t *testing.T) {
 	const has = 2 << 20
-	s := newScheduler(4<<20, func(sp span.Span) []span.Span { return []span.Span{sp} })
-	s.grow(has, 4<<20, nil)
-	var workers []*worker
+	s := New(4<<20, func(sp span.Span) []span.Span { return []span.Span{sp} })
+	s.Grow(has, 4<<20, nil)
+	var workers []*Worker
 	for range 4 {
-		workers = append(workers, s.join(0, PathTCP, time.Millisecond))
+		workers = append(workers, s.Join(0, TCP, time.Millisecond))
 	}
-	lost := s.assign(0, workers[0])
+	lost := s.Assign(0, workers[0])
 	for busy := true; busy; { // everybody takes what there is
 		busy = false
 		for _, w := range workers[1:] {
-			busy = s.assign(0, w) != nil || busy
+			busy = s.Assign(0, w) != nil || busy
 		}
 	}
 	for _, w := range workers[1:] { // the relay has answered what it could
 		for len(w.pieces) > 0 && w.pieces[0].Start < has {
 			p := w.pieces[0]
-			s.arrived(0, w, p.Start, int(p.Len()))
-			s.finished(w)
+			s.Arrived(0, w, p.Start, int(p.Len()))
+			s.Finished(w)
 		}
-		for s.assign(0, w) != nil {
+		for s.Assign(0, w) != nil {
 		}
 	}
-	s.leave(workers[0]) // its connection broke, and what it was asked for is free again
+	s.Leave(workers[0]) // its connection broke, and what it was asked for is free again
 	for _, w := range workers[1:] {
-		if p := s.assign(0, w); p != nil && p.Start == lost.Start {
+		if p := s.Assign(0, w); p != nil && p.Start == lost.Start {
 			if w.pieces[0].Start >= has {
 				t.Errorf("it stands behind %v, for which the relay waits", w.pieces[0].Span)
 			}
@@ -414,71 +280,71 @@ func TestNothingWaitsBehindTheOrigin(t *testing.T) {
 func TestAdopt(t *testing.T) {
 	const size = 20 << 20
 	all := func(sp span.Span) []span.Span { return []span.Span{sp} }
-	first := span.Span{End: firstBacklog}
+	first := span.Span{End: FirstBacklog}
 	t.Run("all of it is wanted", func(t *testing.T) {
-		s := newScheduler(size, all)
-		w := s.join(0, PathUDP, 0)
-		p := s.adopt(0, w, first)
+		s := New(size, all)
+		w := s.Join(0, UDP, 0)
+		p := s.Adopt(0, w, first)
 		if p == nil || p.Span != first || s.free.Contains(span.Span{End: 1}) {
 			t.Fatalf("%v; free %v", p, s.free.Spans())
 		}
-		if next := s.assign(0, w); next != nil && next.Start < first.End {
+		if next := s.Assign(0, w); next != nil && next.Start < first.End {
 			t.Errorf("%v was given as well", next.Span)
 		}
-		s.arrived(0, w, 0, int(first.End/2))
-		s.leave(w)
+		s.Arrived(0, w, 0, int(first.End/2))
+		s.Leave(w)
 		if free := s.free.Spans(); len(free) != 1 || free[0] != (span.Span{Start: first.End / 2, End: size}) {
 			t.Errorf("after it left, free is %v", free)
 		}
 	})
 	t.Run("a small object", func(t *testing.T) {
-		s := newScheduler(100, all)
-		w := s.join(0, PathUDP, 0)
-		if p := s.adopt(0, w, first); p == nil || p.End != 100 || !s.exhausted() {
+		s := New(100, all)
+		w := s.Join(0, UDP, 0)
+		if p := s.Adopt(0, w, first); p == nil || p.End != 100 || !s.Exhausted() {
 			t.Errorf("%v", p)
 		}
 	})
 	t.Run("a size that is told later", func(t *testing.T) {
-		s := newScheduler(unknownSize, all)
-		w := s.join(0, PathUDP, 0)
-		p := s.adopt(0, w, first)
+		s := New(UnknownSize, all)
+		w := s.Join(0, UDP, 0)
+		p := s.Adopt(0, w, first)
 		if p == nil {
 			t.Fatal("not taken")
 		}
-		s.grow(1<<20, unknownSize, all)
+		s.Grow(1<<20, UnknownSize, all)
 		if s.free.Len() > 0 {
 			t.Errorf("free %v", s.free.Spans())
 		}
-		s.arrived(0, w, 0, 2<<20)
-		s.grow(2<<20, 2<<20, func(span.Span) []span.Span { return nil }) // as the file says
-		if s.done(w, p); s.left() != 0 || s.free.Len() != 0 {
-			t.Errorf("left %d, free %v", s.left(), s.free.Spans())
+		s.Arrived(0, w, 0, 2<<20)
+		s.Grow(2<<20, 2<<20, func(span.Span) []span.Span { return nil }) // as the file says
+		if s.Done(w, p); s.missing() != 0 || s.free.Len() != 0 {
+			t.Errorf("left %d, free %v", s.missing(), s.free.Spans())
 		}
 	})
 	t.Run("some of it is here", func(t *testing.T) {
-		s := newScheduler(size, func(sp span.Span) []span.Span {
+		s := New(size, func(sp span.Span) []span.Span {
 			here := span.Of(span.Span{Start: 100, End: 200})
 			return here.Missing(sp)
 		})
-		w := s.join(0, PathUDP, 0)
-		if p := s.adopt(0, w, first); p != nil {
+		w := s.Join(0, UDP, 0)
+		if p := s.Adopt(0, w, first); p != nil {
 			t.Errorf("%v", p.Span)
 		}
-		s.arrived(0, w, 0, 50) // and yet it counts
-		if s.left() != size-150 {
-			t.Errorf("left %d", s.left())
+		s.Arrived(0, w, 0, 50) // and yet it counts
+		if s.missing() != size-150 {
+			t.Errorf("left %d", s.missing())
 		}
 	})
 	t.Run("UDP may not work", func(t *testing.T) {
-		s := newScheduler(size, all)
-		s.allow[PathUDP] = none
-		if p := s.adopt(0, s.join(0, PathUDP, 0), first); p != nil {
+		s := New(size, all)
+		s.allow[UDP] = None
+		if p := s.Adopt(0, s.Join(0, UDP, 0), first); p != nil {
 			t.Errorf("%v", p.Span)
 		}
 	})
 	t.Run("beyond the end", func(t *testing.T) {
-		s := newScheduler(100, all)
-		if p := s.adopt(0, s.join(0, PathUDP, 0), span.Span{Start: 200, End: 300}); p != nil {
+		s := New(100, all)
+		if p := s.Adopt(0, s.Join(0, UDP, 0), span.Span{Start: 200, End: 300}); p != nil {
 			t.Errorf("%v", p.Span)
 		}
 	})

@@ -1,4 +1,4 @@
-package client
+package schedule
 
 import (
 	"slices"
@@ -19,21 +19,20 @@ const (
 	maxDepth   = 4                      // requests under way on one connection
 
 	// Over UDP one connection carries everything and its pieces cost nothing.
-	firstBacklog = 8 << 20                // until its rate is known
-	maxDepthU    = 24                     // ranges asked for at once; package bulk takes 32
-	backlogTime  = 600 * time.Millisecond // of work, beyond two round trips
+	maxDepthU   = 24                     // ranges asked for at once; package bulk takes 32
+	backlogTime = 600 * time.Millisecond // of work, beyond two round trips
 )
 
 // wants tells whether the worker's pipe could run dry for want of requests: two
 // are under way always, more only while two are too small to fill the pipe.
-func (s *scheduler) wants(now time.Duration, w *worker) bool {
+func (s *Scheduler) wants(now time.Duration, w *Worker) bool {
 	depth := maxDepth
 	switch {
-	case w.path == PathUDP:
+	case w.path == UDP:
 		return s.wantsUDP(now, w)
-	case s.allow[w.path] == cautious:
-		return w.total == 0 && len(w.pieces) == 0 && s.shown(w.path) < standby
-	case w.path == PathSSH:
+	case s.allow[w.path] == Cautious:
+		return w.total == 0 && len(w.pieces) == 0 && s.shown(w.path) < Standby
+	case w.path == SSH:
 		depth = 1
 	}
 	n, rate, backlog := len(w.pieces), w.meter.at(now), float64(s.backlog(w))
@@ -49,7 +48,7 @@ func (s *scheduler) wants(now time.Duration, w *worker) bool {
 }
 
 // shown is the number of a path's workers that have or had something to do.
-func (s *scheduler) shown(path Path) (n int) {
+func (s *Scheduler) shown(path Path) (n int) {
 	for _, w := range s.workers {
 		if w.path == path && (w.total > 0 || len(w.pieces) > 0) {
 			n++
@@ -61,7 +60,7 @@ func (s *scheduler) shown(path Path) (n int) {
 // fair is how much the worker should have under way at most near the end: a part
 // of what it will bring until then. The rest makes good for errors in what is
 // expected of each, so that all of a path end together.
-func (s *scheduler) fair(now time.Duration, w *worker) float64 {
+func (s *Scheduler) fair(now time.Duration, w *Worker) float64 {
 	rate := w.meter.at(now)
 	var sum float64
 	var known, all int
@@ -79,44 +78,44 @@ func (s *scheduler) fair(now time.Duration, w *worker) float64 {
 	if rate > 0 && sum > 0 {
 		share = rate / sum * float64(known) / float64(all)
 	}
-	return float64(s.left()) * share * fairShare
+	return float64(s.missing()) * share * fairShare
 }
 
-func (s *scheduler) wantsUDP(now time.Duration, w *worker) bool {
+func (s *Scheduler) wantsUDP(now time.Duration, w *Worker) bool {
 	return len(w.pieces) < maxDepthU && s.backlog(w) < s.ration(now, w)
 }
 
 // ration is how many bytes a UDP worker may have under way. While TCP works
 // beside it that is only what it will bring soon, or one of them would wait for
 // the other's pieces.
-func (s *scheduler) ration(now time.Duration, w *worker) int64 {
+func (s *Scheduler) ration(now time.Duration, w *Worker) int64 {
 	soon := int64(w.meter.at(now) * (2*w.rtt + backlogTime).Seconds())
 	switch {
 	case s.contested():
 		return max(soon, firstPiece)
-	case w.total > firstBacklog/2:
+	case w.total > FirstBacklog/2:
 		return max(soon, maxPiece)
 	}
-	return firstBacklog
+	return FirstBacklog
 }
 
 // contested tells whether TCP may take on as much as UDP.
-func (s *scheduler) contested() bool {
-	return s.allow[PathTCP] == full && slices.ContainsFunc(s.workers, func(w *worker) bool { return w.path == PathTCP })
+func (s *Scheduler) contested() bool {
+	return s.allow[TCP] == Full && slices.ContainsFunc(s.workers, func(w *Worker) bool { return w.path == TCP })
 }
 
 // unload takes from UDP's workers what they won't bring soon. The fronts of their
 // pieces, which may be on their way, stay theirs.
-func (s *scheduler) unload(now time.Duration) {
+func (s *Scheduler) unload(now time.Duration) {
 	for _, w := range s.workers {
-		if w.path == PathUDP {
+		if w.path == UDP {
 			s.keep(w, s.ration(now, w))
 		}
 	}
 }
 
 // keep leaves a UDP worker the first n bytes that it owes.
-func (s *scheduler) keep(w *worker, n int64) {
+func (s *Scheduler) keep(w *Worker, n int64) {
 	for _, p := range w.pieces {
 		for _, run := range s.have.Missing(p.Span) {
 			if run.Len() <= n {
@@ -132,7 +131,7 @@ func (s *scheduler) keep(w *worker, n int64) {
 }
 
 // backlog is what the worker has been asked for and not brought.
-func (s *scheduler) backlog(w *worker) int64 {
+func (s *Scheduler) backlog(w *Worker) int64 {
 	var n int64
 	for _, p := range w.pieces {
 		n += s.owes(w, p)
@@ -141,15 +140,15 @@ func (s *scheduler) backlog(w *worker) int64 {
 }
 
 // owes is what has not come of one of the worker's pieces.
-func (s *scheduler) owes(w *worker, p *piece) int64 {
-	if w.path == PathUDP {
+func (s *Scheduler) owes(w *Worker, p *Piece) int64 {
+	if w.path == UDP {
 		return missingLen(s.have.Missing(p.Span)) // they come in any order
 	}
 	return p.Len()
 }
 
 // take cuts a piece from the front of what is free.
-func (s *scheduler) take(now time.Duration, w *worker) span.Span {
+func (s *Scheduler) take(now time.Duration, w *Worker) span.Span {
 	want := s.pieceSize(now, w)
 	first := s.firstFree(w)
 	if first.Len() == 0 || !s.mayQueue(w, first.Start) {
@@ -158,7 +157,7 @@ func (s *scheduler) take(now time.Duration, w *worker) span.Span {
 	if first.Start+minPiece <= s.frontier {
 		first.End = min(first.End, s.frontier) // what the relay has is not to wait for what it has not
 	}
-	if first.Start >= s.frontier && w.path != PathUDP {
+	if first.Start >= s.frontier && w.path != UDP {
 		want = min(want, firstPiece) // it comes at the origin's pace: spread it
 	}
 	if first.Len() > want+minPiece/2 {
@@ -172,8 +171,8 @@ func (s *scheduler) take(now time.Duration, w *worker) span.Span {
 // in the order of requests, so one that waits for the origin holds up those behind
 // it: such a request stands alone on its connection, and one connection of a path is
 // kept from waiting.
-func (s *scheduler) mayQueue(w *worker, off int64) bool {
-	if w.path == PathUDP {
+func (s *Scheduler) mayQueue(w *Worker, off int64) bool {
+	if w.path == UDP {
 		return true // there they come in any order
 	}
 	all, waiting := 0, 0
@@ -196,9 +195,9 @@ func (s *scheduler) mayQueue(w *worker, off int64) bool {
 // firstFree returns the first free run that the worker may ask for. The relay
 // has the front of a file first, so the lowest offset is also what can be
 // answered soonest.
-func (s *scheduler) firstFree(w *worker) span.Span {
+func (s *Scheduler) firstFree(w *Worker) span.Span {
 	for _, run := range s.free.Spans() {
-		if w.path != PathSSH {
+		if w.path != SSH {
 			run = firstOf(s.sshOnly.Missing(run))
 		}
 		if run.Len() > 0 {
@@ -217,14 +216,14 @@ func firstOf(spans []span.Span) span.Span {
 
 // pieceSize is the worker's work for pieceTime or a little more than two round
 // trips, but near the end no more than is fair.
-func (s *scheduler) pieceSize(now time.Duration, w *worker) int64 {
+func (s *Scheduler) pieceSize(now time.Duration, w *Worker) int64 {
 	rate := w.meter.at(now)
 	switch {
-	case w.path == PathUDP:
+	case w.path == UDP:
 		// The relay sends them in order, so their size decides nothing but who may
 		// bring what.
 		return min(maxPiece, max(minPiece, s.ration(now, w)-s.backlog(w)))
-	case s.allow[w.path] == cautious:
+	case s.allow[w.path] == Cautious:
 		return minPiece
 	}
 	want := float64(firstPiece)
@@ -236,7 +235,7 @@ func (s *scheduler) pieceSize(now time.Duration, w *worker) int64 {
 		want, least = fair, leastPiece
 	}
 	most := int64(maxPiece)
-	if w.path == PathSSH {
+	if w.path == SSH {
 		most = maxPieceS
 	}
 	return min(int64(max(want, least)), most)

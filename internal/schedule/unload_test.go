@@ -1,4 +1,4 @@
-package client
+package schedule
 
 import (
 	"testing"
@@ -15,24 +15,24 @@ func everything(sp span.Span) []span.Span { return []span.Span{sp} }
 // to take: what UDP owes would otherwise be what everybody waits for.
 func TestASlowUDPGivesUpWhatTCPCanBring(t *testing.T) {
 	const size = 10 << 20
-	s := newScheduler(size, everything)
-	s.grow(size, size, everything)
-	s.allow[PathTCP] = none
-	udp, tcp := s.join(0, PathUDP, 100*time.Millisecond), s.join(0, PathTCP, 100*time.Millisecond)
-	for s.assign(0, udp) != nil {
+	s := New(size, everything)
+	s.Grow(size, size, everything)
+	s.allow[TCP] = None
+	udp, tcp := s.Join(0, UDP, 100*time.Millisecond), s.Join(0, TCP, 100*time.Millisecond)
+	for s.Assign(0, udp) != nil {
 		continue
 	}
 	now, off := time.Duration(0), int64(0)
 	for ; off < 400e3; off += 1000 { // at 200 kB/s
 		now += 5 * time.Millisecond
-		s.arrived(now, udp, off, 1000)
+		s.Arrived(now, udp, off, 1000)
 	}
-	s.allow[PathTCP] = full
+	s.allow[TCP] = Full
 	s.unload(now)
 	if got := s.backlog(udp); got < 100e3 || got > 512<<10 {
 		t.Errorf("UDP keeps %d bytes, at 200 kB/s", got)
 	}
-	if p := s.assign(now, tcp); p == nil || p.shared {
+	if p := s.Assign(now, tcp); p == nil || p.shared {
 		t.Errorf("TCP gets %+v", p)
 	}
 	// No byte is lost by it: what nobody owes is free.
@@ -56,7 +56,7 @@ func TestASlowUDPGivesUpWhatTCPCanBring(t *testing.T) {
 		t.Errorf("UDP's first piece is %v, and it has brought %d", first.Span, off)
 	}
 	// It does not take it all back.
-	for s.assign(now, udp) != nil {
+	for s.Assign(now, udp) != nil {
 		continue
 	}
 	if got := s.backlog(udp); got > 1<<20 {

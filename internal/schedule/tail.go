@@ -1,4 +1,4 @@
-package client
+package schedule
 
 import (
 	"cmp"
@@ -17,8 +17,8 @@ const (
 // late is a run of bytes that is under way and the time when it is expected.
 type late struct {
 	span   span.Span
-	victim *worker
-	piece  *piece
+	victim *Worker
+	piece  *Piece
 	eta    time.Duration // from now
 	copies int
 }
@@ -28,7 +28,7 @@ type late struct {
 // sooner, such that both would finish at once. They stay asked for at the
 // other as well: whoever brings a byte first brings it, and a reader that has
 // only bytes ahead that came already stops.
-func (s *scheduler) rob(now time.Duration, w *worker) *piece {
+func (s *Scheduler) rob(now time.Duration, w *Worker) *Piece {
 	if s.size < 0 {
 		return nil
 	}
@@ -64,12 +64,12 @@ func (s *scheduler) rob(now time.Duration, w *worker) *piece {
 	best.piece.shared = true
 	got := span.Span{Start: best.span.End - n, End: best.span.End}
 	s.share(got)
-	return &piece{Span: got, shared: true, lent: n, lender: budget}
+	return &Piece{Span: got, shared: true, lent: n, lender: budget}
 }
 
 // share marks all pieces that hold bytes of sp, since a third copy may be asked
 // for as well.
-func (s *scheduler) share(sp span.Span) {
+func (s *Scheduler) share(sp span.Span) {
 	for _, o := range s.workers {
 		for _, p := range o.pieces {
 			if p.Intersect(sp).Len() > 0 {
@@ -81,7 +81,7 @@ func (s *scheduler) share(sp span.Span) {
 
 // rateOr is the worker's rate, or for one that has not shown any the mean of
 // the others on its path.
-func (s *scheduler) rateOr(now time.Duration, w *worker) float64 {
+func (s *Scheduler) rateOr(now time.Duration, w *Worker) float64 {
 	if r := w.meter.at(now); r > 0 {
 		return r
 	}
@@ -93,7 +93,7 @@ func (s *scheduler) rateOr(now time.Duration, w *worker) float64 {
 }
 
 // rates returns the rates of a path's workers that have work, in order.
-func (s *scheduler) rates(now time.Duration, path Path) []float64 {
+func (s *Scheduler) rates(now time.Duration, path Path) []float64 {
 	var rates []float64
 	for _, w := range s.workers {
 		if r := w.meter.at(now); w.path == path && r > 0 {
@@ -106,7 +106,7 @@ func (s *scheduler) rates(now time.Duration, path Path) []float64 {
 
 // latest returns the run of bytes which the relay has, that somebody else than
 // w has been asked for, and that is expected last.
-func (s *scheduler) latest(now time.Duration, w *worker) late {
+func (s *Scheduler) latest(now time.Duration, w *Worker) late {
 	all := s.underway(now)
 	var best late
 	for i, l := range all {
@@ -132,7 +132,7 @@ func (s *scheduler) latest(now time.Duration, w *worker) late {
 
 // underway lists, for each piece that has been asked for, the last run of it
 // that is still missing, and when it should be here.
-func (s *scheduler) underway(now time.Duration) []late {
+func (s *Scheduler) underway(now time.Duration) []late {
 	var all []late
 	for _, w := range s.workers {
 		rate := w.meter.at(now)
@@ -154,7 +154,7 @@ func (s *scheduler) underway(now time.Duration) []late {
 // eta is when a worker should have brought its next n bytes. One that has been
 // silent is expected to stay so for as long again: after a lost packet a
 // sender's timeout doubles in the same way.
-func (s *scheduler) eta(now time.Duration, w *worker, rate float64, n int64) time.Duration {
+func (s *Scheduler) eta(now time.Duration, w *Worker, rate float64, n int64) time.Duration {
 	if rate <= 0 {
 		rate = s.rateOr(now, w)
 	}
@@ -167,7 +167,7 @@ func (s *scheduler) eta(now time.Duration, w *worker, rate float64, n int64) tim
 
 // silence is for how long a worker with work has brought nothing, if that is
 // longer than a round trip or two can explain; else 0.
-func (w *worker) silence(now time.Duration) time.Duration {
+func (w *Worker) silence(now time.Duration) time.Duration {
 	if silent := now - w.progress; silent > 2*w.rtt+100*time.Millisecond {
 		return silent
 	}
@@ -181,11 +181,11 @@ const (
 	slowLeft  = 3 * time.Second // of work: nearer to the end robbing does better
 )
 
-// slowest returns a worker of the path that has been much slower than the
+// Slowest returns a worker of the path that has been much slower than the
 // others for some time, so that its connection should be replaced; nil if there
 // is none. Some links give one connection a bad route or a bad start, and it
 // seldom recovers.
-func (s *scheduler) slowest(now time.Duration, path Path) *worker {
+func (s *Scheduler) Slowest(now time.Duration, path Path) *Worker {
 	rates := s.rates(now, path)
 	if len(rates) < 3 {
 		return nil
@@ -195,7 +195,7 @@ func (s *scheduler) slowest(now time.Duration, path Path) *worker {
 	for _, r := range rates {
 		total += r
 	}
-	if float64(s.left()) < total*slowLeft.Seconds() {
+	if float64(s.missing()) < total*slowLeft.Seconds() {
 		return nil
 	}
 	for _, w := range s.workers {
@@ -203,7 +203,7 @@ func (s *scheduler) slowest(now time.Duration, path Path) *worker {
 			continue
 		}
 		young := now-w.joined < max(slowFor, 15*w.rtt)
-		if young || s.waiting(w) || w.meter.at(now) >= median/slowShare {
+		if young || s.Waiting(w) || w.meter.at(now) >= median/slowShare {
 			w.slow = 0
 			continue
 		}

@@ -1,4 +1,4 @@
-package client
+package schedule
 
 import (
 	"math"
@@ -14,7 +14,7 @@ import (
 // connection delivers in fits; each has a share of the link that changes now and
 // then, and takes some time to use what others leave.
 type bottleneck struct {
-	s    *scheduler
+	s    *Scheduler
 	size int64
 	rate float64 // bytes a second
 	rtt  time.Duration
@@ -31,7 +31,7 @@ type bottleneck struct {
 
 // tcpFlow is one connection.
 type tcpFlow struct {
-	w        *worker // nil while it connects
+	w        *Worker // nil while it connects
 	up       time.Duration
 	asked    []*answer
 	packets  []packet
@@ -59,8 +59,8 @@ const segment = 1448
 
 func newBottleneck(size int64, rate float64, rtt time.Duration, loss float64, flows int, seed uint64) *bottleneck {
 	b := &bottleneck{size: size, rate: rate, rtt: rtt, loss: loss, rnd: rand.New(rand.NewPCG(seed, 1))}
-	b.s = newScheduler(size, func(sp span.Span) []span.Span { return []span.Span{sp} })
-	b.s.grow(size, size, nil)
+	b.s = New(size, func(sp span.Span) []span.Span { return []span.Span{sp} })
+	b.s.Grow(size, size, nil)
 	for range flows {
 		b.flows = append(b.flows, &tcpFlow{})
 	}
@@ -90,7 +90,7 @@ func (b *bottleneck) step() {
 		}
 		switch {
 		case f.w == nil && b.now >= f.up:
-			f.w = b.s.join(b.now, PathTCP, b.rtt)
+			f.w = b.s.Join(b.now, TCP, b.rtt)
 			f.pace = 10 * segment / b.rtt.Seconds()
 			fallthrough
 		case f.w != nil:
@@ -105,10 +105,10 @@ func (b *bottleneck) ask(f *tcpFlow) {
 	if f.w == nil || len(f.asked) > 0 && b.now < f.polled || b.now < f.polled {
 		return
 	}
-	for p := b.s.assign(b.now, f.w); p != nil; p = b.s.assign(b.now, f.w) {
+	for p := b.s.Assign(b.now, f.w); p != nil; p = b.s.Assign(b.now, f.w) {
 		f.asked = append(f.asked, &answer{span: p.Span, begins: b.now + b.rtt/2, unread: p.Len()})
 	}
-	f.polled = b.now + robTick
+	f.polled = b.now + IdleTick
 	if len(f.asked) > 0 {
 		f.polled = math.MaxInt64 // until an answer has been read
 	}
@@ -147,7 +147,7 @@ func (b *bottleneck) deliver(f *tcpFlow) {
 		b.wire += p.span.Len()
 		p.answer.unread -= p.span.Len()
 		if !p.answer.dropped {
-			want := b.s.arrived(b.now, f.w, p.span.Start, int(p.span.Len()))
+			want := b.s.Arrived(b.now, f.w, p.span.Start, int(p.span.Len()))
 			b.got.Add(p.span)
 			if p.answer.unread > 0 && want <= p.span.End {
 				if p.answer.unread > 64<<10 {
@@ -158,7 +158,7 @@ func (b *bottleneck) deliver(f *tcpFlow) {
 			}
 		}
 		if p.answer.unread == 0 {
-			b.s.finished(f.w)
+			b.s.Finished(f.w)
 			f.asked = f.asked[1:]
 			f.polled = b.now
 		}
@@ -168,7 +168,7 @@ func (b *bottleneck) deliver(f *tcpFlow) {
 // reconnect replaces a connection that has more under way than is wanted.
 func (b *bottleneck) reconnect(f *tcpFlow) {
 	b.cuts++
-	b.s.leave(f.w)
+	b.s.Leave(f.w)
 	*f = tcpFlow{up: b.now + 3*b.rtt, weight: f.weight}
 }
 
