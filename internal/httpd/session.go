@@ -74,6 +74,7 @@ func (h *sessionConn) follow(ac *apiConn) {
 		case <-h.Confirmed:
 		case <-h.Session.Ended():
 			_ = ac.Close() // whatever was said on it
+			return         // nothing was proved
 		case <-ac.closed:
 			return
 		}

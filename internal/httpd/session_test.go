@@ -284,6 +284,27 @@ func TestStreamsEndWithTheirSession(t *testing.T) {
 	}
 }
 
+// The end of a session proves nothing about where its holder is.
+func TestAnEndIsNoProof(t *testing.T) {
+	w := newWorld(t)
+	a := newAPI(t, w.relay)
+	s, _, _ := w.issue(a, "ann")
+	mine, theirs := net.Pipe()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = a.srv.ServeSession(SessionStream{Conn: theirs, Session: s, Confirmed: make(chan struct{}), Addr: func() netip.Addr { return elsewhere }})
+	}()
+	ticket := over(t, 2, func() (net.Conn, error) { return mine, nil }).submit(wire.Submit{URL: w.url(), Submission: job.NewID()})
+	check(t, w.relay.RevokeSessions(t.Context(), "ann"))
+	<-served
+	fresh, err := w.relay.Renew(t.Context(), "ann", ticket.Job)
+	check(t, err)
+	if v := w.relay.Authorize(t.Context(), ticket.Job, fresh.Token, elsewhere); v != relay.UnknownAddress {
+		t.Errorf("an address that was not proved: %v", v)
+	}
+}
+
 // A user's streams are limited as his connections are.
 func TestAUserHasSoManyStreams(t *testing.T) {
 	w := newWorld(t)
