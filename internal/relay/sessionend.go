@@ -73,12 +73,9 @@ func (r *Relay) endSession(s *Session, why string) {
 			delete(r.sess.bearer, hash)
 		}
 	}
-	for hash, t := range r.sess.tokens {
-		if t.session == s {
-			delete(r.sess.tokens, hash)
-		}
-	}
 	r.sess.mu.Unlock()
+	// Its tokens stay in memory until they expire: who was let in with one a moment
+	// ago still has to hear of the end, see Tied.
 	r.auth.clear()
 	r.cfg.SessionEnded(s.id)
 	close(s.ended)

@@ -275,6 +275,9 @@ func TestDerivedTokensEndWithTheirSession(t *testing.T) {
 			if name != "expired" && !ended(s) {
 				t.Error("who reads with it does not hear of the end")
 			}
+			if now := w.Tied(token); now != tied {
+				t.Error("who was let in just before does not hear of the end")
+			}
 			// Over ssh all goes on.
 			fresh, err := w.Renew(w.ctx(), alice, ticket.Job)
 			if err != nil || w.Authorize(w.ctx(), ticket.Job, fresh.Token, home) != Granted {
