@@ -76,7 +76,7 @@ const doorGrace = 2 * time.Second
 // Times within which somebody who allows UDP alone hears that nothing answers.
 const (
 	udpGrace = 3 * time.Second
-	udpLimit = 20 * time.Second
+	udpLimit = 15 * time.Second
 )
 
 // needUDP is for downloads that may use UDP alone: it says soon that nothing
