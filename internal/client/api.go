@@ -34,7 +34,7 @@ type api struct {
 	opening   chan struct{} // held by the one request that opens a tunnel
 	tries     int
 	agent     string
-	secret    string                 // sent with each request; empty: none
+	secret    string                 // sent with each request over ssh; empty: none
 	overSSH   atomic.Pointer[func()] // called when a request was answered over ssh; nil: nobody wants to know
 	cuts      atomic.Int32
 }
@@ -77,9 +77,6 @@ func (a *api) send(ctx context.Context, method, path string, body any, header ht
 	}
 	req.Header.Set(wire.HeaderVersion, strconv.Itoa(wire.Version))
 	req.Header.Set("User-Agent", a.agent)
-	if a.secret != "" {
-		req.Header.Set("Authorization", "Bearer "+a.secret)
-	}
 	if method != http.MethodGet { // also without a body: it is what a web page can't send unasked
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -87,9 +84,17 @@ func (a *api) send(ctx context.Context, method, path string, body any, header ht
 		req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { s.wrote() }}))
 	}
 	if _, ok := body.(wire.NewSession); ok && a.tunnel.way() != "" {
+		a.vouch(req)
 		return a.do(req) // behind the submission that opens the tunnel, without waiting for its answer
 	}
-	return a.roundTrip(ctx, req, harmless(method, body))
+	return a.roundTrip(ctx, req, harmless(method, body) && !a.guarded())
+}
+
+// guarded tells whether a request has to know which way it goes: the local API's
+// secret is for ssh alone. A session's streams ask for none, and it outlives them.
+func (a *api) guarded() bool {
+	_, inSession := a.tunnel.reach.Session()
+	return a.secret != "" && inSession
 }
 
 // harmless tells whether a request may reach the relay twice, by two ways or in a
@@ -127,7 +132,15 @@ func (a *api) roundTrip(ctx context.Context, req *http.Request, harmless bool) (
 			}
 		}
 	}
+	a.vouch(req)
 	return a.do(req)
+}
+
+// vouch adds the local API's secret, if the request goes over ssh.
+func (a *api) vouch(req *http.Request) {
+	if a.secret != "" && !a.tunnel.inSession() {
+		req.Header.Set("Authorization", "Bearer "+a.secret)
+	}
 }
 
 // greet opens a tunnel with a request that changes nothing.

@@ -54,6 +54,8 @@ type fakeRelay struct {
 
 	submits, tickets, grants, tunnels, dataReads, doorReads, opened atomic.Int64
 
+	vouched atomic.Int64 // lists that were asked for with the local API's secret
+
 	// Faults; zero values mean none. They are read with mu held.
 	needGrant  bool
 	extraPin   string                      // told instead of pin
@@ -253,6 +255,9 @@ func (r *fakeRelay) api() http.Handler {
 		reply(w, r.job())
 	})
 	mux.HandleFunc(wire.RouteList, func(w http.ResponseWriter, q *http.Request) {
+		if q.Header.Get("Authorization") != "" {
+			r.vouched.Add(1)
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		reply(w, wire.Jobs{Jobs: []wire.Job{*r.job()}})

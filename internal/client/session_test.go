@@ -264,6 +264,27 @@ func TestCredentialsWaitForTheStream(t *testing.T) {
 	}
 }
 
+// The local API's secret goes over ssh alone: a session's first packet has no
+// forward secrecy, and who has stolen a session must not learn more.
+func TestSecretStaysOutOfSessions(t *testing.T) {
+	r := newFakeRelay(t, 1)
+	u, c := inSession(t, r, nil)
+	c.api.secret = "s3cret"
+	for range 2 {
+		if _, err := c.Jobs(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := r.vouched.Load(); n != 0 || u.session.streams.Load() != 1 {
+		t.Errorf("the secret went over the session's stream %d times; %d streams", n, u.session.streams.Load())
+	}
+	r.set(func() { r.dial = nil })
+	other := newTestClient(t, r, func(cfg *Config) { cfg.Secret = "s3cret" })
+	if _, err := other.Jobs(t.Context()); err != nil || r.vouched.Load() != 1 {
+		t.Errorf("over ssh: %d times, %v", r.vouched.Load(), err)
+	}
+}
+
 // A submission that is sent twice has one id; one that the relay has lost gets
 // another.
 func TestSubmissionIDs(t *testing.T) {
