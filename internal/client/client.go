@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/jumpget/jumpget/internal/contest"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/progress"
 	"github.com/jumpget/jumpget/internal/schedule"
@@ -132,7 +133,7 @@ func New(cfg Config) (*Client, error) {
 		memory: memory{dir: cfg.StateDir, relay: cfg.Relay},
 		stop:   stop,
 	}
-	c.own, c.near, c.udpLimit = c.ownAddress, nearby, udpLimit
+	c.own, c.near, c.udpLimit = c.ownAddress, contest.Nearby, udpLimit
 	c.sessions = &sessions{c: c, opener: opener, life: life}
 	c.sshHost = sync.OnceValues(func() (string, error) {
 		if cfg.Host == nil {

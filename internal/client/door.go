@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jumpget/jumpget/internal/contest"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/progress"
 	"github.com/jumpget/jumpget/internal/schedule"
@@ -60,7 +61,7 @@ func newDoor(ctx context.Context, d *download) *door {
 // ready is how many connections should stand before it is clear who will carry
 // the file: few where UDP did so the last time.
 func (o *door) ready() int {
-	if o.d.gov.known > 0 && o.d.gov.udp {
+	if o.d.gov.Trusts() {
 		return min(o.count.n, schedule.Standby)
 	}
 	return o.count.n
@@ -83,8 +84,8 @@ func (o *door) reach() {
 		return
 	}
 	o.count.reach(rtt)
-	if o.d.gov.known < 0 && !o.count.last.at(rtt) {
-		o.d.gov.known = 0 // it failed elsewhere
+	if !o.count.last.at(rtt) {
+		o.d.gov.Forgive()
 	}
 }
 
@@ -136,7 +137,7 @@ func (o *door) tick(e *engine) {
 	o.started = true
 	o.reach()
 	n, open := o.count.n, o.open()
-	if o.d.gov.state == comparing {
+	if o.d.gov.State() == contest.Comparing {
 		n = min(n, firstConns) // enough to show what TCP can do
 	}
 	if o.d.tcp != schedule.Full { // who has little to do tells nothing, and more of them still less

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jumpget/jumpget/internal/contest"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/partial"
 	"github.com/jumpget/jumpget/internal/progress"
@@ -51,7 +52,7 @@ type download struct {
 	strike strikes
 	report *reporter
 
-	gov      governor
+	gov      *contest.Governor
 	tcp      schedule.Allowance // TCP's, as the governor said last
 	ticketAt time.Duration      // when the first ticket came, since started
 
@@ -105,7 +106,7 @@ func (d *download) get(ctx context.Context) (*Result, error) {
 	d.c.sessions.want()
 	d.advance = newAdvance(d)
 	last, _ := d.c.memory.load()
-	d.gov = governor{udp: d.c.allowed(PathUDP), tcp: d.c.allowed(PathTCP), known: float64(last.UDPRate), near: d.c.near}
+	d.gov = contest.New(contest.Options{UDP: d.c.allowed(PathUDP), TCP: d.c.allowed(PathTCP), Near: d.c.near, Known: float64(last.UDPRate)})
 	d.udp = newUDPPath(ctx, d)
 	d.door = newDoor(ctx, d)
 	d.ssh = newSSHPath(ctx, d)
@@ -190,7 +191,7 @@ func (d *download) gotTicket(t job.Ticket) {
 	if !again {
 		d.ticketAt = time.Since(d.started)
 		if _, speaks := udpEndpoint(t); !speaks {
-			d.gov.udp = false
+			d.gov.WithoutUDP()
 		}
 		d.report.submitted(t.Job)
 	}
@@ -320,7 +321,7 @@ func (d *download) finish(ctx context.Context, err error) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.c.sessions.opener.Measured(d.sight(d.current).rtt)
+	d.c.sessions.opener.Measured(d.sight(d.current).RTT)
 	d.stopWorkers()
 	if d.req.unpack == nil {
 		d.awaitReady(ctx)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jumpget/jumpget/internal/contest"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/progress"
 	"github.com/jumpget/jumpget/internal/schedule"
@@ -15,8 +16,8 @@ const sshHeadStart = 400 * time.Millisecond
 // govern lets the governor decide which paths take on work, and sees to it.
 func (d *download) govern() {
 	e := d.current
-	before := d.gov.state
-	udp, tcp := d.gov.look(time.Since(d.started), d.sight(e))
+	before := d.gov.State()
+	udp, tcp := d.gov.Look(time.Since(d.started), d.sight(e))
 	if e.permit(PathUDP, udp) && udp == schedule.None {
 		e.dropPath(PathUDP) // its connection sees that, and cancels them
 	}
@@ -25,25 +26,25 @@ func (d *download) govern() {
 		d.door.reconnect() // what was asked for over TCP would take UDP's room for a long time
 	}
 	d.tcp = tcp
-	d.udp.wanted.put(udp != schedule.None || d.gov.state == trying)
-	if before == d.gov.state {
+	d.udp.wanted.put(udp != schedule.None || d.gov.State() == contest.Trying)
+	if before == d.gov.State() {
 		return
 	}
-	d.c.cfg.Log.Info("the contest between UDP and TCP has a new state", "state", d.gov.state.String())
-	if before != beaten && d.gov.state == trying {
+	d.c.cfg.Log.Info("the contest between UDP and TCP has a new state", "state", d.gov.State().String())
+	if before != contest.Beaten && d.gov.State() == contest.Trying {
 		d.udp.hangUp()
 	}
 }
 
 // sight gathers what the governor wants to know.
-func (d *download) sight(e *engine) sight {
-	s := sight{paths: paths{udp: d.udp.bytes.Load(), tcp: d.door.bytes.Load()}, left: e.left(), rtt: d.door.inspect().RTT, ticket: d.ticketAt}
+func (d *download) sight(e *engine) contest.Sight {
+	s := contest.Sight{Bytes: contest.Bytes{UDP: d.udp.bytes.Load(), TCP: d.door.bytes.Load()}, Left: e.left(), RTT: d.door.inspect().RTT, Ticket: d.ticketAt}
 	if c := d.udp.alive.Load(); c != nil {
 		stats := c.conn.Stats()
-		s.up, s.silent, s.waiting = true, stats.Silent, stats.Waiting
-		s.loss = stats.Loss()
+		s.Up, s.Silent, s.Waiting = true, stats.Silent, stats.Waiting
+		s.Loss = stats.Loss()
 		if stats.RTT > 0 {
-			s.rtt = stats.RTT
+			s.RTT = stats.RTT
 		}
 	}
 	return s
@@ -56,17 +57,17 @@ func (d *download) sshPatience() time.Duration {
 	if d.c.api.tunnel.inSession() {
 		return d.ticketAt + doorSilence
 	}
-	if !d.gov.udp {
+	if !d.gov.MayUDP() {
 		return 0
 	}
 	return d.ticketAt + max(sshHeadStart, 3*d.door.inspect().RTT)
 }
 
-// udpRate is what the next run is to know of UDP, see governor.known.
+// udpRate is what the next run is to know of UDP, see contest.Options.Known.
 func (d *download) udpRate(last int64) int64 {
 	now := time.Since(d.started)
 	mean := float64(d.udp.bytes.Load()) / now.Seconds()
-	return int64(d.gov.learned(now, d.sight(d.current), float64(last), mean))
+	return int64(d.gov.Learned(now, d.sight(d.current), float64(last), mean))
 }
 
 // doorGrace is how long a download lets its relay's public door be unreachable
@@ -116,10 +117,6 @@ func (d *download) warnOfDoor() {
 		rest = "going over ssh, which is slower"
 	}
 	d.report.note(progress.Warning, fmt.Sprintf("the relay's public door can't be reached: %v; %s. `jumpget doctor` tells more", err, rest))
-}
-
-func (c contest) String() string {
-	return [...]string{"trying", "proving", "comparing", "checking", "alone", "shared", "beaten"}[c]
 }
 
 // delivering tells whether UDP brings bytes at the moment.

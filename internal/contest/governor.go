@@ -1,4 +1,4 @@
-package client
+package contest
 
 import (
 	"time"
@@ -6,7 +6,7 @@ import (
 	"github.com/jumpget/jumpget/internal/schedule"
 )
 
-// governor decides which paths may take on work. UDP and TCP mostly share one
+// Governor decides which paths may take on work. UDP and TCP mostly share one
 // bottleneck, and there a second path brings nothing: it takes room from the
 // better one, fills the queue and leaves slow pieces for the end. So UDP works
 // alone where it works well, and TCP where UDP is blocked or throttled; which
@@ -23,12 +23,12 @@ import (
 //	                                     checking (UDP alone) -> shared, or beaten
 //
 // It has no clock and does no I/O. It is not safe for concurrent use.
-type governor struct {
+type Governor struct {
 	udp, tcp bool          // paths that may be used at all
-	near     time.Duration // below this round trip time TCP is as good, and cheaper
-	known    float64       // the rate at which UDP served the last time, bytes a second; 0: not known; -n: it did badly n times
+	near     time.Duration // see Options.Near
+	known    float64       // see Options.Known
 
-	state  contest
+	state  State
 	since  time.Duration // when the state began
 	before float64       // UDP's rate before the comparison, bytes a second
 	total  float64       // the same of both, while TCP was cautious
@@ -36,38 +36,47 @@ type governor struct {
 	best   float64       // UDP's best rate since it works alone
 	start  int64         // TCP's bytes when the proving began
 	mark   time.Duration // when a window of measurement began
-	at     paths         // what had come by then
+	at     Bytes         // what had come by then
 	tested time.Duration // when the last comparison ended
 	poor   bool          // a comparison was lost by far
 }
 
-// contest is where the contest between the paths stands.
-type contest int
+// State is where the contest between the paths stands.
+type State int
 
+// The states, of which a contest begins with Trying.
 const (
-	trying contest = iota
-	proving
-	comparing
-	checking
-	alone  // UDP carries everything
-	shared // both carry
-	beaten // TCP carries everything
+	Trying    State = iota // UDP has not answered, or is silent
+	Proving                // UDP finds its rate
+	Comparing              // both work
+	Checking               // UDP alone once more
+	Alone                  // UDP carries everything
+	Shared                 // both carry
+	Beaten                 // TCP carries everything
 )
 
-// paths are the bytes that the paths have brought.
-type paths struct{ udp, tcp int64 }
-
-// sight is what the governor is told at each look.
-type sight struct {
-	paths
-	ticket  time.Duration // when the ticket came; 0: not yet
-	rtt     time.Duration // of whichever path knows; 0: nobody does
-	up      bool          // UDP has answered, and its connection stands
-	silent  time.Duration // for how long UDP has owed bytes and said nothing
-	waiting bool          // the relay has none of what is wanted, so rates tell nothing
-	loss    float64       // share of UDP's packets that were lost so far
-	left    int64         // bytes that have not come; negative: not known
+func (s State) String() string {
+	return [...]string{"trying", "proving", "comparing", "checking", "alone", "shared", "beaten"}[s]
 }
+
+// Bytes are how many bytes each path has brought.
+type Bytes struct{ UDP, TCP int64 }
+
+// Sight is what the governor is told at each look. Times are since any start, the
+// same one for all.
+type Sight struct {
+	Bytes
+	Ticket  time.Duration // when the ticket came; 0: not yet
+	RTT     time.Duration // of whichever path knows; 0: nobody does
+	Up      bool          // UDP has answered, and its connection stands
+	Silent  time.Duration // for how long UDP has owed bytes and said nothing
+	Waiting bool          // the relay has none of what is wanted, so rates tell nothing
+	Loss    float64       // share of UDP's packets that were lost so far
+	Left    int64         // bytes that have not come; negative: not known
+}
+
+// Nearby is the round trip time below which TCP is as good as UDP, and cheaper.
+const Nearby = 2 * time.Millisecond
 
 // Times and shares of the governor's judgements.
 const (
@@ -76,7 +85,6 @@ const (
 	compareTime = time.Second            // at least
 	aloneWindow = 3 * time.Second
 	deadAfter   = 3 * time.Second // without a byte over TCP
-	nearby      = 2 * time.Millisecond
 	retestAfter = 15 * time.Second
 	sizeSoon    = 5 * time.Second  // a size that was not known at first mostly is by then
 	shortRest   = 4 * time.Second  // of work: no comparison pays any more
@@ -88,8 +96,41 @@ const (
 	fallen      = 0.4              // of its best rate
 )
 
-// look takes what has happened by now, and says what each path may do.
-func (g *governor) look(now time.Duration, s sight) (udp, tcp schedule.Allowance) {
+// Options say how a contest begins.
+type Options struct {
+	UDP, TCP bool          // paths that may be used at all
+	Near     time.Duration // below this round trip time TCP carries all; Nearby, but for tests
+	Known    float64       // what Learned told after the last run: bytes a second, or -n; 0: nothing
+}
+
+// New returns a governor that has seen nothing yet.
+func New(o Options) *Governor {
+	return &Governor{udp: o.UDP, tcp: o.TCP, near: o.Near, known: o.Known}
+}
+
+// State is where the contest stands.
+func (g *Governor) State() State { return g.state }
+
+// MayUDP tells whether UDP may be used at all.
+func (g *Governor) MayUDP() bool { return g.udp }
+
+// WithoutUDP takes UDP out of the contest, since the relay speaks none.
+func (g *Governor) WithoutUDP() { g.udp = false }
+
+// Trusts tells whether UDP carried the file the last time, and is expected to.
+func (g *Governor) Trusts() bool { return g.known > 0 && g.udp }
+
+// Forgive gives UDP its full chance although it did badly before, since that was
+// on another link.
+func (g *Governor) Forgive() {
+	if g.known < 0 {
+		g.known = 0
+	}
+}
+
+// Look takes what has happened by now, and says what each path may do. It is called
+// some times a second; what it has judged then shows in State.
+func (g *Governor) Look(now time.Duration, s Sight) (udp, tcp schedule.Allowance) {
 	switch {
 	case !g.udp:
 		return schedule.None, schedule.Full
@@ -98,13 +139,13 @@ func (g *governor) look(now time.Duration, s sight) (udp, tcp schedule.Allowance
 	}
 	g.step(now, s)
 	switch g.state {
-	case proving:
+	case Proving:
 		return schedule.Full, schedule.Cautious
-	case alone, checking:
+	case Alone, Checking:
 		return schedule.Full, schedule.None
-	case comparing, shared:
+	case Comparing, Shared:
 		return schedule.Full, schedule.Full
-	case beaten:
+	case Beaten:
 		return schedule.None, schedule.Full
 	}
 	if g.patient(now, s) {
@@ -114,135 +155,135 @@ func (g *governor) look(now time.Duration, s sight) (udp, tcp schedule.Allowance
 }
 
 // patient tells whether TCP should still leave room for UDP's first answer.
-func (g *governor) patient(now time.Duration, s sight) bool {
+func (g *Governor) patient(now time.Duration, s Sight) bool {
 	return g.known >= 0 && !g.waited(now, s)
 }
 
 // waited tells whether UDP has had the time for its first answer.
-func (g *governor) waited(now time.Duration, s sight) bool {
+func (g *Governor) waited(now time.Duration, s Sight) bool {
 	wait := headStart
 	if g.known > 0 {
 		wait *= 2
 	}
-	return s.ticket > 0 && now-s.ticket >= max(wait, 3*s.rtt)
+	return s.Ticket > 0 && now-s.Ticket >= max(wait, 3*s.RTT)
 }
 
-func (g *governor) step(now time.Duration, s sight) {
-	well := s.up && s.silent < g.patience(s.rtt)
-	if g.state != trying && g.state != beaten && !well {
-		g.enter(trying, now, s)
+func (g *Governor) step(now time.Duration, s Sight) {
+	well := s.Up && s.Silent < g.patience(s.RTT)
+	if g.state != Trying && g.state != Beaten && !well {
+		g.enter(Trying, now, s)
 	}
-	if (g.state == trying || g.state == proving) && s.rtt > 0 && s.rtt < g.near {
-		g.enter(beaten, now, s)
+	if (g.state == Trying || g.state == Proving) && s.RTT > 0 && s.RTT < g.near {
+		g.enter(Beaten, now, s)
 	}
 	age := now - g.since
 	switch g.state {
-	case trying:
+	case Trying:
 		switch {
 		case well && g.known < 0: // TCP works already
 			g.before, g.total = 0, 0
-			g.enter(comparing, now, s)
+			g.enter(Comparing, now, s)
 		case well:
-			g.enter(proving, now, s)
+			g.enter(Proving, now, s)
 		}
-	case beaten:
+	case Beaten:
 		g.doubt(now, s)
-	case proving:
+	case Proving:
 		g.prove(now, age, s)
-	case comparing:
+	case Comparing:
 		g.compare(now, age, s)
-	case checking:
+	case Checking:
 		g.check(now, age, s)
-	case alone:
+	case Alone:
 		g.watch(now, s)
 	}
 }
 
 // patience is how long UDP may be silent while it owes bytes.
-func (g *governor) patience(rtt time.Duration) time.Duration {
+func (g *Governor) patience(rtt time.Duration) time.Duration {
 	return min(max(3*rtt+300*time.Millisecond, 500*time.Millisecond), 1500*time.Millisecond)
 }
 
-func (g *governor) enter(c contest, now time.Duration, s sight) {
+func (g *Governor) enter(c State, now time.Duration, s Sight) {
 	g.state, g.since = c, now
-	g.mark, g.at = now, s.paths
+	g.mark, g.at = now, s.Bytes
 	switch c {
-	case alone:
+	case Alone:
 		g.best = 0
-	case proving:
-		g.start = s.tcp
+	case Proving:
+		g.start = s.TCP
 	}
 }
 
 // prove lets UDP find its rate, and asks for a comparison if much is left and
 // nothing says that this rate is the link's.
-func (g *governor) prove(now, age time.Duration, s sight) {
-	if s.waiting || s.left < 0 && now-s.ticket < sizeSoon {
-		g.enter(proving, now, s) // the relay may be what is slow, and how much is left decides
+func (g *Governor) prove(now, age time.Duration, s Sight) {
+	if s.Waiting || s.Left < 0 && now-s.Ticket < sizeSoon {
+		g.enter(Proving, now, s) // the relay may be what is slow, and how much is left decides
 		return
 	}
-	switch long := max(proveTime, 5*s.rtt); {
+	switch long := max(proveTime, 5*s.RTT); {
 	case age < long/2: // it is still growing
-		g.mark, g.at = now, s.paths
+		g.mark, g.at = now, s.Bytes
 		return
 	case age < long:
 		return
 	}
 	rate := g.recent(now, s)
 	rest := longRest
-	if s.loss > throttled || rate < g.known*fallen || suspicious*g.shownTCP(now, s) > rate {
+	if s.Loss > throttled || rate < g.known*fallen || suspicious*g.shownTCP(now, s) > rate {
 		rest = shortRest
 	}
 	if (g.known == 0 || rate < g.known*fallen) && pays(s, rate, rest) {
 		g.before, g.total = rate, rate+g.recentTCP(now, s)
-		g.enter(comparing, now, s)
+		g.enter(Comparing, now, s)
 		return
 	}
-	g.enter(alone, now, s)
+	g.enter(Alone, now, s)
 }
 
 // doubt gives UDP another chance when TCP brings nothing any more.
-func (g *governor) doubt(now time.Duration, s sight) {
+func (g *Governor) doubt(now time.Duration, s Sight) {
 	switch {
-	case s.waiting || s.tcp > g.at.tcp:
-		g.mark, g.at = now, s.paths
+	case s.Waiting || s.TCP > g.at.TCP:
+		g.mark, g.at = now, s.Bytes
 	case now-g.mark > deadAfter:
 		g.near = 0
-		g.enter(trying, now, s)
+		g.enter(Trying, now, s)
 	}
 }
 
 // recent is UDP's mean rate since the mark.
-func (g *governor) recent(now time.Duration, s sight) float64 {
-	return float64(s.udp-g.at.udp) / max((now-g.mark).Seconds(), 1e-3)
+func (g *Governor) recent(now time.Duration, s Sight) float64 {
+	return float64(s.UDP-g.at.UDP) / max((now-g.mark).Seconds(), 1e-3)
 }
 
 // recentTCP is the same of TCP.
-func (g *governor) recentTCP(now time.Duration, s sight) float64 {
-	return float64(s.tcp-g.at.tcp) / max((now-g.mark).Seconds(), 1e-3)
+func (g *Governor) recentTCP(now time.Duration, s Sight) float64 {
+	return float64(s.TCP-g.at.TCP) / max((now-g.mark).Seconds(), 1e-3)
 }
 
 // shownTCP is the rate of the few bytes that TCP may bring while UDP is proving:
 // one that starts no slower than all that UDP does makes UDP look throttled.
-func (g *governor) shownTCP(now time.Duration, s sight) float64 {
-	return float64(s.tcp-g.start) / max((now-g.since).Seconds(), 1e-3)
+func (g *Governor) shownTCP(now time.Duration, s Sight) float64 {
+	return float64(s.TCP-g.start) / max((now-g.since).Seconds(), 1e-3)
 }
 
 // pays tells whether so much is left that a comparison is worth it.
-func pays(s sight, rate float64, rest time.Duration) bool {
-	return s.left < 0 || float64(s.left) > rate*rest.Seconds()
+func pays(s Sight, rate float64, rest time.Duration) bool {
+	return s.Left < 0 || float64(s.Left) > rate*rest.Seconds()
 }
 
 // compare lets both work. TCP needs some round trips to get going; what counts
 // is the second part.
-func (g *governor) compare(now, age time.Duration, s sight) {
-	half := max(compareTime, 6*s.rtt)
+func (g *Governor) compare(now, age time.Duration, s Sight) {
+	half := max(compareTime, 6*s.RTT)
 	switch {
-	case s.waiting:
-		g.enter(comparing, now, s)
+	case s.Waiting:
+		g.enter(Comparing, now, s)
 		return
 	case age < half:
-		g.mark, g.at = now, s.paths
+		g.mark, g.at = now, s.Bytes
 		return
 	case age < 2*half:
 		return
@@ -252,87 +293,47 @@ func (g *governor) compare(now, age time.Duration, s sight) {
 	g.tested, g.both = now, u+t
 	switch {
 	case u+t < g.before*worthAdding:
-		g.enter(alone, now, s)
+		g.enter(Alone, now, s)
 	case t > fewOf*u && u+t > g.total*worthAdding:
 		g.poor = true
-		g.enter(beaten, now, s)
+		g.enter(Beaten, now, s)
 	default: // TCP may just have taken UDP's room, as behind a deep queue
-		g.enter(checking, now, s)
+		g.enter(Checking, now, s)
 	}
 }
 
 // check sees what UDP does alone once more, since before the comparison it may
 // still have been growing.
-func (g *governor) check(now, age time.Duration, s sight) {
-	half := max(compareTime, 4*s.rtt)
+func (g *Governor) check(now, age time.Duration, s Sight) {
+	half := max(compareTime, 4*s.RTT)
 	switch {
-	case s.waiting:
-		g.enter(checking, now, s)
+	case s.Waiting:
+		g.enter(Checking, now, s)
 	case age < half/2: // what TCP had asked for still comes
-		g.mark, g.at = now, s.paths
+		g.mark, g.at = now, s.Bytes
 	case age < half:
 	case g.both < g.recent(now, s)*worthAdding:
-		g.enter(alone, now, s)
+		g.enter(Alone, now, s)
 	default:
-		g.enter(shared, now, s)
+		g.enter(Shared, now, s)
 	}
 }
 
 // watch sees to it that a UDP which is throttled in mid-file is compared again.
-func (g *governor) watch(now time.Duration, s sight) {
-	if s.waiting {
-		g.mark, g.at = now, s.paths
+func (g *Governor) watch(now time.Duration, s Sight) {
+	if s.Waiting {
+		g.mark, g.at = now, s.Bytes
 		return
 	}
-	if now-g.mark < max(aloneWindow, 10*s.rtt) {
+	if now-g.mark < max(aloneWindow, 10*s.RTT) {
 		return
 	}
 	rate := g.recent(now, s)
-	g.mark, g.at = now, s.paths
+	g.mark, g.at = now, s.Bytes
 	if rate < g.best*fallen && now-g.tested > retestAfter && pays(s, rate, shortRest) {
 		g.before, g.total = rate, rate // TCP rests
-		g.enter(comparing, now, s)
+		g.enter(Comparing, now, s)
 		return
 	}
 	g.best = max(g.best, rate)
 }
-
-// learned is what a run may tell the next one of UDP's rate, in bytes a second;
-// 0: nothing; -n: it was tried and did badly in n runs. The rate counts only after a
-// comparison with TCP: a small file's says little, and that of a throttled UDP
-// would pass for the link's ever after. Without one, what last told stays.
-func (g *governor) learned(now time.Duration, s sight, last, mean float64) float64 {
-	rate := max(g.best, mean)
-	switch {
-	case !g.udp || !g.tcp:
-		return last
-	case g.failed(now, s) && g.known > -failedBefore:
-		return min(g.known, 0) - 1
-	case g.served() && g.tested > 0:
-		return rate
-	case g.served() && last > 0:
-		return max(rate, last)
-	}
-	return 0
-}
-
-// served tells whether UDP did well.
-func (g *governor) served() bool {
-	return g.state == proving || g.state == alone || g.state == checking
-}
-
-// failed tells whether UDP was tried and did badly, so that the next run need not
-// wait for it.
-func (g *governor) failed(now time.Duration, s sight) bool {
-	switch {
-	case g.state == beaten:
-		return g.poor
-	case g.state == trying && s.udp == 0:
-		return g.known < 0 || g.waited(now, s)
-	}
-	return false
-}
-
-// failedBefore is for how many runs a failure is remembered, until UDP gets its
-// full chance again.
-const failedBefore = 4

@@ -1,4 +1,4 @@
-package client
+package contest
 
 import (
 	"testing"
@@ -7,18 +7,20 @@ import (
 	"github.com/jumpget/jumpget/internal/schedule"
 )
 
+const ms = time.Millisecond
+
 // duel runs a governor in virtual time over two paths with rates of their own,
 // in bytes a second, behind one bottleneck.
 type duel struct {
-	g          governor
+	g          Governor
 	udp, tcp   func(now time.Duration) float64 // what each could do alone
 	link       func(now time.Duration) float64 // what both have together
 	rtt        time.Duration
 	answers    time.Duration // when UDP answers; 0: never
-	brought    paths
+	brought    Bytes
 	size       int64
 	sized      time.Duration // when the size is told; before, left is not known
-	history    []contest
+	history    []State
 	lastUDP    time.Duration
 	overlapped time.Duration // for how long TCP was let work fully beside an answering UDP
 }
@@ -34,14 +36,14 @@ func (d *duel) run(t *testing.T) time.Duration {
 	const step = 10 * time.Millisecond
 	for now := step; now < 10*time.Minute; now += step {
 		up := d.answers > 0 && now >= d.answers
-		s := sight{paths: d.brought, ticket: step, rtt: d.rtt, up: up, left: d.size - d.brought.udp - d.brought.tcp}
+		s := Sight{Bytes: d.brought, Ticket: step, RTT: d.rtt, Up: up, Left: d.size - d.brought.UDP - d.brought.TCP}
 		if now < d.sized {
-			s.left = -1
+			s.Left = -1
 		}
 		if up && d.lastUDP > 0 {
-			s.silent = now - d.lastUDP - step
+			s.Silent = now - d.lastUDP - step
 		}
-		udp, tcp := d.g.look(now, s)
+		udp, tcp := d.g.Look(now, s)
 		if n := len(d.history); n == 0 || d.history[n-1] != d.g.state {
 			d.history = append(d.history, d.g.state)
 		}
@@ -52,7 +54,7 @@ func (d *duel) run(t *testing.T) time.Duration {
 		switch {
 		case now < 2*d.rtt || tcp == schedule.None:
 		case tcp == schedule.Cautious: // one small piece for each connection, and no more
-			if d.brought.tcp < 512e3 {
+			if d.brought.TCP < 512e3 {
 				c = min(d.tcp(now), 512e3/(3*d.rtt.Seconds()))
 			}
 		default:
@@ -67,9 +69,9 @@ func (d *duel) run(t *testing.T) time.Duration {
 		if u > 0 {
 			d.lastUDP = now
 		}
-		d.brought.udp += int64(u * step.Seconds())
-		d.brought.tcp += int64(c * step.Seconds())
-		if d.brought.udp+d.brought.tcp >= d.size {
+		d.brought.UDP += int64(u * step.Seconds())
+		d.brought.TCP += int64(c * step.Seconds())
+		if d.brought.UDP+d.brought.TCP >= d.size {
 			return now
 		}
 	}
@@ -90,7 +92,7 @@ func TestUDPWorksAlone(t *testing.T) {
 			if took > 32*time.Second {
 				t.Errorf("took %v for 30 s of work: %v", took, d.history)
 			}
-			if d.g.state != alone || !d.g.served() {
+			if d.g.state != Alone || !d.g.served() {
 				t.Errorf("ended in state %d: %v", d.g.state, d.history)
 			}
 			if d.overlapped > 4*time.Second {
@@ -129,7 +131,7 @@ func TestTCPThatCrowdsUDPOut(t *testing.T) {
 		answers: 70 * time.Millisecond, size: int64(rate * 30),
 	}
 	d.run(t)
-	if d.g.state != alone || d.overlapped == 0 {
+	if d.g.state != Alone || d.overlapped == 0 {
 		t.Errorf("ended in state %d after %v of both: %v", d.g.state, d.overlapped, d.history)
 	}
 }
@@ -153,7 +155,7 @@ func TestThrottledUDPIsBeaten(t *testing.T) {
 		answers: 220 * time.Millisecond, size: int64(rate * 20),
 	}
 	took := d.run(t)
-	if took > 26*time.Second || d.g.state != beaten {
+	if took > 26*time.Second || d.g.state != Beaten {
 		t.Errorf("took %v for 22 s of TCP's work, ended in state %d: %v", took, d.g.state, d.history)
 	}
 }
@@ -182,11 +184,11 @@ func TestFailuresAreRemembered(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			d := &duel{
-				g: governor{known: tt.known}, udp: forever(tt.udp), tcp: forever(rate), link: forever(rate),
+				g: Governor{known: tt.known}, udp: forever(tt.udp), tcp: forever(rate), link: forever(rate),
 				rtt: 200 * time.Millisecond, answers: tt.answers, size: int64(rate * 20),
 			}
 			took := d.run(t)
-			after := d.g.learned(took, sight{paths: d.brought, ticket: ms, rtt: d.rtt}, tt.known, 1)
+			after := d.g.Learned(took, Sight{Bytes: d.brought, Ticket: ms, RTT: d.rtt}, tt.known, 1)
 			if after > 0 {
 				after = 1
 			}
@@ -209,7 +211,7 @@ func TestUDPThatIsThrottledLater(t *testing.T) {
 		tcp: forever(rate * 0.9), link: forever(rate), rtt: 100 * time.Millisecond,
 		answers: 110 * time.Millisecond, size: int64(rate * 60),
 	}
-	if took := d.run(t); took > 80*time.Second || d.g.state != beaten {
+	if took := d.run(t); took > 80*time.Second || d.g.state != Beaten {
 		t.Errorf("took %v for about 66 s of work, ended in state %d: %v", took, d.g.state, d.history)
 	}
 }
@@ -237,32 +239,32 @@ func TestPathsThatAddUp(t *testing.T) {
 		udp: forever(mbit(4)), tcp: forever(mbit(8)), link: forever(mbit(100)), rtt: 100 * time.Millisecond,
 		answers: 110 * time.Millisecond, size: int64(mbit(12) * 60),
 	}
-	if took := d.run(t); took > 70*time.Second || d.g.state != shared {
+	if took := d.run(t); took > 70*time.Second || d.g.state != Shared {
 		t.Errorf("took %v for 60 s of work, ended in state %d: %v", took, d.g.state, d.history)
 	}
 }
 
 func TestOnePathAllowed(t *testing.T) {
-	g := governor{udp: true}
-	if udp, tcp := g.look(time.Second, sight{}); udp != schedule.Full || tcp != schedule.None {
+	g := Governor{udp: true}
+	if udp, tcp := g.Look(time.Second, Sight{}); udp != schedule.Full || tcp != schedule.None {
 		t.Errorf("UDP only: %d, %d", udp, tcp)
 	}
-	g = governor{tcp: true}
-	if udp, tcp := g.look(time.Second, sight{}); udp != schedule.None || tcp != schedule.Full {
+	g = Governor{tcp: true}
+	if udp, tcp := g.Look(time.Second, Sight{}); udp != schedule.None || tcp != schedule.Full {
 		t.Errorf("TCP only: %d, %d", udp, tcp)
 	}
 }
 
 // A relay that waits for a slow origin tells nothing about its paths.
 func TestWaitingForTheOriginProvesNothing(t *testing.T) {
-	g := governor{udp: true, tcp: true}
-	var s sight
-	s.ticket, s.rtt, s.up, s.left = 1, 100*time.Millisecond, true, 1<<30
-	s.tcp = 1 << 20
+	g := Governor{udp: true, tcp: true}
+	var s Sight
+	s.Ticket, s.RTT, s.Up, s.Left = 1, 100*time.Millisecond, true, 1<<30
+	s.TCP = 1 << 20
 	for now := time.Duration(0); now < 20*time.Second; now += 50 * time.Millisecond {
-		s.udp += 1000
-		s.waiting = true
-		if _, tcp := g.look(now, s); now > time.Second && tcp == schedule.Full {
+		s.UDP += 1000
+		s.Waiting = true
+		if _, tcp := g.Look(now, s); now > time.Second && tcp == schedule.Full {
 			t.Fatalf("after %v TCP is let in fully", now)
 		}
 	}
@@ -270,17 +272,17 @@ func TestWaitingForTheOriginProvesNothing(t *testing.T) {
 
 // TCP is preferred nearby, but not when it dies.
 func TestNearbyTCPThatDies(t *testing.T) {
-	g := governor{udp: true, tcp: true, near: nearby}
-	var s sight
-	s.ticket, s.rtt, s.up, s.left = 1, time.Millisecond/2, true, 1<<30
-	s.tcp = 1 << 20
-	if udp, tcp := g.look(100*time.Millisecond, s); udp != schedule.None || tcp != schedule.Full {
+	g := Governor{udp: true, tcp: true, near: Nearby}
+	var s Sight
+	s.Ticket, s.RTT, s.Up, s.Left = 1, time.Millisecond/2, true, 1<<30
+	s.TCP = 1 << 20
+	if udp, tcp := g.Look(100*time.Millisecond, s); udp != schedule.None || tcp != schedule.Full {
 		t.Fatalf("nearby: %d, %d", udp, tcp)
 	}
 	for now := 200 * time.Millisecond; now < 5*time.Second; now += 100 * time.Millisecond {
-		g.look(now, s)
+		g.Look(now, s)
 	}
-	if udp, _ := g.look(5*time.Second, s); udp != schedule.Full {
+	if udp, _ := g.Look(5*time.Second, s); udp != schedule.Full {
 		t.Errorf("TCP is dead, and UDP may not: %v", g.state)
 	}
 }
@@ -298,7 +300,7 @@ func TestWhatASmallFileTeaches(t *testing.T) {
 	}
 	first := slow(0, 20e3)
 	took := first.run(t)
-	known := first.g.learned(took, sight{paths: first.brought, ticket: 1}, 0, 20e3/took.Seconds())
+	known := first.g.Learned(took, Sight{Bytes: first.brought, Ticket: 1}, 0, 20e3/took.Seconds())
 	if known != 0 {
 		t.Errorf("a file of 20 kB taught %v bytes a second", known)
 	}
@@ -316,13 +318,13 @@ func TestWhatIsLearned(t *testing.T) {
 		answers: 110 * time.Millisecond, size: int64(mbit(20) * 60),
 	}
 	took := d.run(t)
-	s := sight{paths: d.brought, ticket: 1}
-	if got := d.g.learned(took, s, 0, mbit(15)); d.g.tested == 0 || got < mbit(15) {
+	s := Sight{Bytes: d.brought, Ticket: 1}
+	if got := d.g.Learned(took, s, 0, mbit(15)); d.g.tested == 0 || got < mbit(15) {
 		t.Errorf("after a comparison that UDP won: %v bytes a second", got)
 	}
 	short := &duel{udp: d.udp, tcp: d.tcp, link: d.link, rtt: d.rtt, answers: d.answers, size: 1e6}
 	took = short.run(t)
-	if got := short.g.learned(took, sight{paths: short.brought, ticket: 1}, mbit(18), mbit(5)); got != mbit(18) {
+	if got := short.g.Learned(took, Sight{Bytes: short.brought, Ticket: 1}, mbit(18), mbit(5)); got != mbit(18) {
 		t.Errorf("a short run made %v of what was known", got)
 	}
 }
