@@ -31,6 +31,7 @@ var layers = []struct {
 	{"internal/sshdial", nil},
 	{"internal/congestion", nil},
 	{"internal/bulk", []string{"congestion", "span"}},
+	{"internal/conns", nil},
 	{"internal/schedule", []string{"span"}},
 	{"internal/contest", []string{"schedule"}},
 	{"internal/growfile", []string{"span"}},
@@ -49,7 +50,7 @@ var layers = []struct {
 	{"internal/sshend", []string{"access", "httpd"}},
 	{"internal/relayd", []string{"session", "job", "access", "blob", "bulk", "bulkd", "config", "gather", "httpd", "origin", "relay", "sshend", "store", "transport", "wire"}},
 	{"internal/reach", []string{"session", "job", "bulk", "transport", "wire"}},
-	{"internal/client", []string{"session", "reach", "job", "bulk", "bundle", "span", "schedule", "contest", "partial", "progress", "sshdial", "transport", "wire"}},
+	{"internal/client", []string{"session", "reach", "job", "bulk", "bundle", "span", "conns", "schedule", "contest", "partial", "progress", "sshdial", "transport", "wire"}},
 	{"internal/cli", []string{"job", "span", "bundle", "reach", "client", "config", "partial", "progress", "relayd", "sshdial", "transport", "wire"}},
 	{"cmd/jumpget", []string{"cli"}},
 	// The lab measures the program from outside: it knows none of its packages.

@@ -10,7 +10,9 @@
 //	                              ↓            ↑ [governor]: who may work
 //	                verify by read-back → finish
 //
-// Who asks for what is decided by package schedule, and which paths may work by
-// package contest. Nothing that a path delivers is trusted: a byte counts when its chunk's
-// SHA-256, which travels over ssh, matches what is read back from the disk.
+// Who asks for what is decided by package schedule, which paths may work by package
+// contest, and how many connections there are by package conns.
+//
+// Nothing that a path delivers is trusted: a byte counts when its chunk's SHA-256,
+// which travels over ssh, matches what is read back from the disk.
 package client

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jumpget/jumpget/internal/conns"
 	"github.com/jumpget/jumpget/internal/contest"
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/progress"
@@ -25,7 +26,7 @@ type door struct {
 	d     *download
 	ctx   context.Context
 	agent string
-	count *counter
+	count *conns.Counter
 
 	bytes   atomic.Int64 // brought in this run
 	rtt     atomic.Int64 // of the first connection, nanoseconds; 0: not known
@@ -48,11 +49,11 @@ func newDoor(ctx context.Context, d *download) *door {
 	last, _ := d.c.memory.load()
 	o := &door{
 		d: d, ctx: ctx, agent: "jumpget/" + d.c.cfg.Version,
-		count: newCounter(d.c.cfg.Connections, served{last.Connections, time.Duration(last.RTT) * time.Millisecond}),
+		count: conns.New(d.c.cfg.Connections, conns.Served{N: last.Connections, RTT: time.Duration(last.RTT) * time.Millisecond}),
 		conns: map[*slot]*transport.RangeConn{},
 	}
 	if d.c.allowed(PathTCP) {
-		o.adjust(o.ready(), mostConns)
+		o.adjust(o.ready(), conns.Most)
 		d.report.path(PathTCP, progress.PathTrying, "")
 	}
 	return o
@@ -62,9 +63,9 @@ func newDoor(ctx context.Context, d *download) *door {
 // the file: few where UDP did so the last time.
 func (o *door) ready() int {
 	if o.d.gov.Trusts() {
-		return min(o.count.n, schedule.Standby)
+		return min(o.count.Wanted(), schedule.Standby)
 	}
-	return o.count.n
+	return o.count.Wanted()
 }
 
 // prepare makes more connections to a door that turns out to be far, while
@@ -74,7 +75,7 @@ func (o *door) prepare() {
 		return
 	}
 	o.reach()
-	o.adjust(o.ready(), mostConns)
+	o.adjust(o.ready(), conns.Most)
 }
 
 // reach goes by how far the door is, before there is more to go by.
@@ -83,8 +84,8 @@ func (o *door) reach() {
 	if rtt == 0 || o.bytes.Load() > 0 {
 		return
 	}
-	o.count.reach(rtt)
-	if !o.count.last.at(rtt) {
+	o.count.Reach(rtt)
+	if !o.count.AsBefore(rtt) {
 		o.d.gov.Forgive()
 	}
 }
@@ -136,12 +137,12 @@ func (o *door) tick(e *engine) {
 	}
 	o.started = true
 	o.reach()
-	n, open := o.count.n, o.open()
+	n, open := o.count.Wanted(), o.open()
 	if o.d.gov.State() == contest.Comparing {
-		n = min(n, firstConns) // enough to show what TCP can do
+		n = min(n, conns.First) // enough to show what TCP can do
 	}
 	if o.d.tcp != schedule.Full { // who has little to do tells nothing, and more of them still less
-		o.count.rest()
+		o.count.Rest()
 		keep := min(n, schedule.Standby)
 		if o.d.tcp == schedule.Cautious {
 			keep = o.ready() // their turn may come at once
@@ -150,9 +151,9 @@ func (o *door) tick(e *engine) {
 		return
 	}
 	if e.busy(PathTCP) && open >= n {
-		n = o.count.observe(time.Since(o.d.started), o.flow())
+		n = o.count.Observe(time.Since(o.d.started), o.flow())
 	} else {
-		o.count.rest()
+		o.count.Rest()
 	}
 	o.peak = max(o.peak, open)
 	o.adjust(n, e.useful())
@@ -193,9 +194,9 @@ func (o *door) open() int {
 }
 
 // flow is what the counter goes by.
-func (o *door) flow() flow {
+func (o *door) flow() conns.Flow {
 	all := o.inspect()
-	return flow{bytes: o.bytes.Load(), rtt: all.RTT, now: all.Now, segments: all.Segments, disordered: all.Disordered}
+	return conns.Flow{Bytes: o.bytes.Load(), RTT: all.RTT, Now: all.Now, Segments: all.Segments, Disordered: all.Disordered}
 }
 
 // inspect returns the least round trip time of all connections, the

@@ -266,7 +266,7 @@ func (o *door) remember() {
 	last, _ := o.d.c.memory.load()
 	if err := o.d.c.memory.save(remembered{
 		Scheme: e.Scheme, Host: e.Host, Port: e.Port, Address: o.d.access.address(o.ctx),
-		Connections: o.count.proven(), RTT: time.Duration(o.rtt.Load()).Milliseconds(), UDPRate: o.d.udpRate(last.UDPRate),
+		Connections: o.count.Proven(), RTT: time.Duration(o.rtt.Load()).Milliseconds(), UDPRate: o.d.udpRate(last.UDPRate),
 	}); err != nil {
 		o.d.c.cfg.Log.Debug("could not remember the relay's public door", "error", err)
 	}

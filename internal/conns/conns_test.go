@@ -1,11 +1,14 @@
-package client
+package conns
 
 import (
 	"testing"
 	"time"
 )
 
-const ms = time.Millisecond
+const (
+	ms   = time.Millisecond
+	tick = 100 * ms // between two calls of Observe
+)
 
 // TestConnectionCount runs the counter on links where the rate depends on the
 // number of connections in known ways.
@@ -27,23 +30,23 @@ func TestConnectionCount(t *testing.T) {
 		{"sixteen fill it, with a queue", 0, 0, true, 16, 15 * time.Second, func(n int) float64 { return float64(min(n, 16)) }, 16},
 		{"eight fill it, with a queue, for long", 0, 0, true, 8, 100 * time.Second, func(n int) float64 { return float64(min(n, 8)) }, 8},
 		{"another network needed more", 0, 32, true, 5, 100 * time.Second, func(n int) float64 { return float64(min(n, 5)) }, 8},
-		{"a thin link holds few", 0, 32, true, 1, 15 * time.Second, func(int) float64 { return 0.5 }, fewestConns},
+		{"a thin link holds few", 0, 32, true, 1, 15 * time.Second, func(int) float64 { return 0.5 }, fewest},
 		{"the user knows better", 3, 0, false, 99, 15 * time.Second, each, 3},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := newCounter(tt.fixed, served{tt.last, 100 * ms})
+			c := New(tt.fixed, Served{tt.last, 100 * ms})
 			bytes, n := 0.0, c.n
 			for now := time.Duration(0); now < tt.lasts; now += tick {
 				bytes += tt.rate(n) * 1e6 * tick.Seconds()
-				f := flow{bytes: int64(bytes), rtt: 100 * ms, now: 100 * ms}
+				f := Flow{Bytes: int64(bytes), RTT: 100 * ms, Now: 100 * ms}
 				if tt.queue && n >= tt.full {
-					f.now = 180 * ms
+					f.Now = 180 * ms
 				}
-				n = c.observe(now, f)
+				n = c.Observe(now, f)
 			}
-			if c.proven() != tt.want {
-				t.Errorf("ended with %d, want %d", c.proven(), tt.want)
+			if c.Proven() != tt.want {
+				t.Errorf("ended with %d, want %d", c.Proven(), tt.want)
 			}
 		})
 	}
@@ -54,17 +57,17 @@ func TestConnectionCount(t *testing.T) {
 func TestConnectionsOnTrialAreNotRemembered(t *testing.T) {
 	last := 0
 	for run := range 10 {
-		c := newCounter(0, served{last, 20 * ms})
+		c := New(0, Served{last, 20 * ms})
 		tried := false
 		for now := time.Duration(0); now < 1500*time.Millisecond; now += tick {
-			n := c.observe(now, flow{bytes: int64(8e6 * now.Seconds()), rtt: 20 * ms})
-			tried = tried || n > firstConns
+			n := c.Observe(now, Flow{Bytes: int64(8e6 * now.Seconds()), RTT: 20 * ms})
+			tried = tried || n > First
 		}
 		if !tried {
 			t.Fatal("more connections were never tried")
 		}
-		if last = c.proven(); last != firstConns {
-			t.Fatalf("run %d left %d connections where %d fill the link", run, last, firstConns)
+		if last = c.Proven(); last != First {
+			t.Fatalf("run %d left %d connections where %d fill the link", run, last, First)
 		}
 	}
 }
@@ -73,19 +76,19 @@ func TestConnectionsOnTrialAreNotRemembered(t *testing.T) {
 // more are lossy.
 func TestLossesGetAllConnectionsAtOnce(t *testing.T) {
 	windows := func(now time.Duration) int {
-		c := newCounter(0, served{})
+		c := New(0, Served{})
 		for i, disordered := range []int64{300, 300, 500, 700} {
-			c.observe(time.Duration(i+1)*200*ms, flow{segments: int64(1000 + 2000*i), disordered: disordered, rtt: 50 * ms, now: now})
-			if i == 1 && c.n != firstConns {
+			c.Observe(time.Duration(i+1)*200*ms, Flow{Segments: int64(1000 + 2000*i), Disordered: disordered, RTT: 50 * ms, Now: now})
+			if i == 1 && c.n != First {
 				t.Errorf("%d connections after one burst of losses", c.n)
 			}
 		}
 		return c.n
 	}
-	if n := windows(52 * ms); n != mostConns {
+	if n := windows(52 * ms); n != Most {
 		t.Errorf("%d connections on a lossy link", n)
 	}
-	if n := windows(90 * ms); n != firstConns {
+	if n := windows(90 * ms); n != First {
 		t.Errorf("%d connections where it is the queue that overflows", n)
 	}
 }
@@ -93,26 +96,26 @@ func TestLossesGetAllConnectionsAtOnce(t *testing.T) {
 func TestConnectionsToBeginWith(t *testing.T) {
 	tests := []struct {
 		fixed int
-		last  served
+		last  Served
 		rtt   time.Duration
 		want  int
 	}{
-		{0, served{}, 0, firstConns},
-		{0, served{}, 20 * ms, firstConns},
-		{0, served{}, 100 * ms, 16},
-		{0, served{}, 200 * ms, mostConns},
-		{0, served{}, 10 * time.Second, mostConns},
-		{0, served{27, 25 * ms}, 20 * ms, 27},
-		{0, served{5, 180 * ms}, 200 * ms, 5},
-		{0, served{5, 180 * ms}, 0, 5},
-		{0, served{8, 50 * ms}, 200 * ms, mostConns}, // another link
-		{0, served{32, 200 * ms}, 20 * ms, firstConns},
-		{0, served{1 << 30, 0}, 0, mostConns}, // a garbled memory
-		{3, served{27, 200 * ms}, 200 * ms, 3},
+		{0, Served{}, 0, First},
+		{0, Served{}, 20 * ms, First},
+		{0, Served{}, 100 * ms, 16},
+		{0, Served{}, 200 * ms, Most},
+		{0, Served{}, 10 * time.Second, Most},
+		{0, Served{27, 25 * ms}, 20 * ms, 27},
+		{0, Served{5, 180 * ms}, 200 * ms, 5},
+		{0, Served{5, 180 * ms}, 0, 5},
+		{0, Served{8, 50 * ms}, 200 * ms, Most}, // another link
+		{0, Served{32, 200 * ms}, 20 * ms, First},
+		{0, Served{1 << 30, 0}, 0, Most}, // a garbled memory
+		{3, Served{27, 200 * ms}, 200 * ms, 3},
 	}
 	for _, tt := range tests {
-		c := newCounter(tt.fixed, tt.last)
-		if c.reach(tt.rtt); c.n != tt.want {
+		c := New(tt.fixed, tt.last)
+		if c.Reach(tt.rtt); c.n != tt.want {
 			t.Errorf("%+v: %d connections", tt, c.n)
 		}
 	}
