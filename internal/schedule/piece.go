@@ -65,7 +65,7 @@ func (s *Scheduler) fair(now time.Duration, w *Worker) float64 {
 	var sum float64
 	var known, all int
 	for _, o := range s.workers {
-		if o.retiring || o.path != w.path {
+		if o.path != w.path {
 			continue
 		}
 		all++
@@ -177,7 +177,7 @@ func (s *Scheduler) mayQueue(w *Worker, off int64) bool {
 	}
 	all, waiting := 0, 0
 	for _, o := range s.workers {
-		if o.path != w.path || o.retiring {
+		if o.path != w.path {
 			continue
 		}
 		all++

@@ -112,7 +112,7 @@ func (s *Scheduler) release(sp span.Span) {
 // wait: for something to happen, or IdleTick. The piece counts as asked for from now
 // on.
 func (s *Scheduler) Assign(now time.Duration, w *Worker) *Piece {
-	if w.retiring || s.allow[w.path] == None || !s.wants(now, w) {
+	if s.allow[w.path] == None || !s.wants(now, w) {
 		return nil
 	}
 	p := &Piece{Span: s.take(now, w)}

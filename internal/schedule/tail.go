@@ -199,7 +199,7 @@ func (s *Scheduler) Slowest(now time.Duration, path Path) *Worker {
 		return nil
 	}
 	for _, w := range s.workers {
-		if w.path != path || w.retiring {
+		if w.path != path {
 			continue
 		}
 		young := now-w.joined < max(slowFor, 15*w.rtt)

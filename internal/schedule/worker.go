@@ -30,7 +30,6 @@ type Worker struct {
 	joined   time.Duration // when it joined
 	progress time.Duration // when it last brought bytes or got work after idling
 	slow     time.Duration // since when it has been slow; 0: it is not
-	retiring bool          // gets no more work
 }
 
 // Piece is a range that a worker has asked for. Its Start moves as bytes come, and
