@@ -41,6 +41,7 @@ var layers = []struct {
 	{"internal/store", []string{"job"}},
 	{"internal/wire", []string{"job"}},
 	{"internal/bundle", []string{"job", "wire"}},
+	{"internal/unpack", []string{"bundle", "job", "partial"}},
 	{"internal/gather", []string{"job", "span", "origin", "wire", "bundle"}},
 	{"internal/blob", []string{"growfile", "span"}},
 	{"internal/transport", []string{"bulk", "job", "span", "wire"}},
@@ -50,7 +51,7 @@ var layers = []struct {
 	{"internal/sshend", []string{"access", "httpd"}},
 	{"internal/relayd", []string{"session", "job", "access", "blob", "bulk", "bulkd", "config", "gather", "httpd", "origin", "relay", "sshend", "store", "transport", "wire"}},
 	{"internal/reach", []string{"session", "job", "bulk", "transport", "wire"}},
-	{"internal/client", []string{"session", "reach", "job", "bulk", "bundle", "span", "conns", "schedule", "contest", "partial", "progress", "sshdial", "transport", "wire"}},
+	{"internal/client", []string{"session", "reach", "job", "bulk", "bundle", "span", "conns", "schedule", "contest", "unpack", "partial", "progress", "sshdial", "transport", "wire"}},
 	{"internal/cli", []string{"job", "span", "bundle", "reach", "client", "config", "partial", "progress", "relayd", "sshdial", "transport", "wire"}},
 	{"cmd/jumpget", []string{"cli"}},
 	// The lab measures the program from outside: it knows none of its packages.

@@ -6,15 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/partial"
 	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/unpack"
 )
 
 // BundleRequest asks for many small files as one job. What its Request says
@@ -62,7 +60,7 @@ type BundleResult struct {
 	// its own.
 	Alone map[int]string
 
-	u *unpacker
+	b *bundling
 }
 
 // MinBundle is how many files are asked for as a bundle; fewer come alone.
@@ -77,39 +75,88 @@ func (c *Client) Bundle(ctx context.Context, r BundleRequest) (*BundleResult, er
 	if len(r.Files) != len(r.Outputs) && r.Job == "" {
 		return nil, errors.New("client: a bundle needs an output for each file")
 	}
-	u, err := openUnpacker(c, r)
+	b := &bundling{c: c, r: r}
+	u, err := unpack.Open(b.options())
 	if err != nil {
 		return nil, err
 	}
-	u.tellEarlier()
-	if r.Job == "" && !u.goesOn && len(u.index) < MinBundle {
-		return u.result(), nil
+	b.u, b.started = u, time.Now()
+	b.tellEarlier()
+	if r.Job == "" && !u.GoesOn() && len(u.Wanted()) < MinBundle {
+		return b.result(), nil
 	}
-	if r.Job == "" && len(u.journal.done) == len(r.Files) {
-		return u.result(), u.discard(ctx)
+	if u.Complete() {
+		return b.result(), b.discard(ctx)
 	}
-	res, err := c.Get(ctx, u.request())
+	res, err := c.Get(ctx, b.request())
 	if err != nil {
-		return u.result(), err
+		return b.result(), err
 	}
-	u.report(res)
-	return u.result(), nil
+	b.report(res)
+	return b.result(), nil
 }
 
 // Placed takes note of a file that was brought alone.
 func (b *BundleResult) Placed(file int, r *Result) error {
-	if b.u.r.Job != "" || r.Path == "" {
-		return nil // nobody asks for it again
+	if r.Path == "" {
+		return nil
 	}
-	b.u.mu.Lock()
-	defer b.u.mu.Unlock()
-	b.u.journal.done[file] = r.Path
-	return b.u.journal.intend(map[int]string{file: r.Path}, map[int]string{file: r.SHA256})
+	return b.b.u.Placed(file, r.Path, r.SHA256)
 }
 
 // Close removes what only served to go on. If some files did not come, the same
 // request will ask for those alone.
-func (b *BundleResult) Close() error { return errors.Join(b.u.end(), b.u.unlock()) }
+func (b *BundleResult) Close() error { return b.b.u.Close() }
+
+// bundling is one run of Client.Bundle.
+type bundling struct {
+	c       *Client
+	r       BundleRequest
+	u       *unpack.Unpacker
+	started time.Time
+}
+
+func (b *bundling) options() unpack.Options {
+	o := unpack.Options{Base: bundleBase(b.r), Pulled: b.r.Job != "", Anew: b.r.overwrites(), Output: b.output, Tell: b.tell}
+	for _, f := range b.r.Files {
+		o.URLs = append(o.URLs, f.URL)
+	}
+	return o
+}
+
+// output is where a file of the request goes.
+func (b *bundling) output(i int) unpack.Output {
+	out := b.r.Output
+	if i < len(b.r.Outputs) {
+		out = b.r.Outputs[i]
+	}
+	return unpack.Output{File: out.File, Dir: out.Dir, OnExists: out.OnExists, NoTime: out.NoTime, Checksums: out.Checksums}
+}
+
+// tell tells of a file. How one that failed is shown is the caller's.
+func (b *bundling) tell(f unpack.File) {
+	told := BundleFile{File: f.Place, URL: f.URL, Err: f.Err}
+	if f.Err == nil {
+		told.Result = b.placed(f)
+	}
+	if b.r.Each != nil {
+		b.r.Each(told)
+	}
+}
+
+// placed shows a file that stands.
+func (b *bundling) placed(f unpack.File) *Result {
+	res := &Result{Path: f.Path, Size: f.Size, SHA256: f.SHA256, Skipped: f.Earlier, LengthVerified: f.LengthVerified}
+	resumed := f.Size
+	if !f.Earlier {
+		resumed, res.Fetched, res.Elapsed = 0, f.Size, time.Since(b.started)
+	}
+	b.c.cfg.Reporter.Report(progress.Done{
+		Download: b.r.Number(f.Place), Bundled: true, Bundle: b.r.Download, URL: f.URL, File: res.Path,
+		Size: res.Size, SHA256: res.SHA256, Duration: res.Elapsed, Resumed: resumed, LengthVerified: res.LengthVerified,
+	})
+	return res
+}
 
 // bundleBase is the beginning of the names of all that stands beside the files
 // until they are complete. It is the same whenever the same is asked for.
@@ -129,68 +176,6 @@ func dirOr(dir string) string {
 	return dir
 }
 
-// openUnpacker finds what an earlier run has left.
-func openUnpacker(c *Client, r BundleRequest) (*unpacker, error) {
-	base := bundleBase(r)
-	unlock, err := lockBundle(base)
-	if err != nil {
-		return nil, err
-	}
-	u, err := resumeBundle(c, r, base)
-	if err != nil {
-		return nil, errors.Join(err, unlock())
-	}
-	u.unlock = unlock
-	return u, nil
-}
-
-// lockBundle sees to it that nobody else brings the same into the same folder.
-func lockBundle(base string) (unlock func() error, err error) {
-	path := base + journalSuffix + partial.LockSuffix
-	unlock, err = partial.OS{}.Lock(path)
-	switch {
-	case err != nil:
-		return nil, noJournal(path, err)
-	case unlock == nil:
-		return nil, &partial.Error{
-			Kind: partial.KindInUse, Message: "another jumpget is fetching the same files into " + filepath.Dir(base),
-			Hint: "wait for it to end, or choose another folder with --dir",
-		}
-	}
-	return unlock, nil
-}
-
-func resumeBundle(c *Client, r BundleRequest, base string) (*unpacker, error) {
-	j, err := loadJournal(base+journalSuffix, len(r.Files))
-	if err != nil {
-		return nil, job.Errorf(job.CodeInternal, "what an earlier run has left can't be read: %w", err).WithHint("remove %s", base+journalSuffix)
-	}
-	_, err = os.Lstat(base + partial.StateSuffix)
-	u := &unpacker{c: c, r: r, base: base, journal: j, goesOn: err == nil, started: time.Now(), settled: map[int]bool{}, alone: map[int]string{}}
-	if !u.goesOn && r.overwrites() {
-		j.done = map[int]string{} // to have them all anew is what was asked for
-	}
-	if !u.goesOn {
-		j.ask(nil)
-		if err := j.begin(); err != nil {
-			return nil, errors.Join(noJournal(j.path, err), j.close())
-		}
-	}
-	for i := range max(len(r.Files), len(j.done)) {
-		if !j.without[i] {
-			u.index = append(u.index, i)
-		}
-	}
-	return u, nil
-}
-
-func noJournal(path string, err error) error {
-	return &partial.Error{
-		Kind: partial.KindDir, Err: err, Message: "can't write " + path + ": " + err.Error(),
-		Hint: "choose another folder with --dir",
-	}
-}
-
 func (r BundleRequest) overwrites() bool {
 	for _, o := range r.Outputs {
 		if o.OnExists != partial.Overwrite {
@@ -200,63 +185,55 @@ func (r BundleRequest) overwrites() bool {
 	return len(r.Outputs) > 0 || r.Output.OnExists == partial.Overwrite
 }
 
-// request is what the relay is asked for: what did not stand when it was asked
-// first. What is gone on with need not be fetched anew.
-func (u *unpacker) request() Request {
+// request is what the relay is asked for.
+func (b *bundling) request() Request {
 	req := Request{
-		Request: u.r.Request, Job: u.r.Job, Download: u.r.Download,
-		Output: Output{File: u.base}, unpack: u,
+		Request: b.r.Request, Job: b.r.Job, Download: b.r.Download,
+		Output: Output{File: bundleBase(b.r)}, unpack: b.u,
 	}
-	if u.r.Job != "" {
+	if b.r.Job != "" {
 		return req
 	}
 	req.Files = nil
-	for _, i := range u.index {
-		req.Files = append(req.Files, u.r.Files[i])
+	for _, i := range b.u.Wanted() {
+		req.Files = append(req.Files, b.r.Files[i])
 	}
-	req.Fresh = !u.goesOn
+	req.Fresh = !b.u.GoesOn()
 	req.Request = req.Titled()
 	return req
 }
 
 // tellEarlier tells of the files that stand from an earlier run.
-func (u *unpacker) tellEarlier() {
-	if len(u.journal.done) > 0 {
-		u.note(fmt.Sprintf("%d of the files are here from an earlier run (--force fetches them again)", len(u.journal.done)))
+func (b *bundling) tellEarlier() {
+	if n := b.u.Counts().Done; n > 0 {
+		b.note(fmt.Sprintf("%d of the files are here from an earlier run (--force fetches them again)", n))
 	}
-	for i, path := range u.journal.done {
-		info, err := os.Lstat(path)
-		if err != nil {
-			continue // it was there a moment ago
-		}
-		url := ""
-		if i < len(u.r.Files) {
-			url = job.StripUser(u.r.Files[i].URL)
-		}
-		u.tellDone(i, url, info.Size(), &Result{Path: path, Size: info.Size(), Skipped: true, LengthVerified: true})
-	}
+	b.u.TellEarlier()
 }
 
-func (u *unpacker) note(text string) {
-	u.c.cfg.Reporter.Report(progress.Note{Download: u.r.Download, Text: text})
+func (b *bundling) note(text string) {
+	b.c.cfg.Reporter.Report(progress.Note{Download: b.r.Download, Text: text})
+}
+
+// report tells of the bundle as one.
+func (b *bundling) report(res *Result) {
+	n := b.u.Counts()
+	b.c.cfg.Reporter.Report(progress.Bundle{
+		Download: b.r.Download, Files: n.Done, Failed: n.Failed, Alone: n.Alone,
+		Size: n.Bytes, Rate: float64(res.Fetched) / max(res.Elapsed.Seconds(), 1e-3), Duration: res.Elapsed, Paths: res.uses,
+	})
 }
 
 // result lists what is left to do.
-func (u *unpacker) result() *BundleResult {
-	for i := range u.r.Files {
-		if !u.settled[i] && u.alone[i] == "" {
-			u.alone[i] = u.r.Files[i].URL
-		}
-	}
-	return &BundleResult{Alone: u.alone, u: u}
-}
+func (b *bundling) result() *BundleResult { return &BundleResult{Alone: b.u.Alone(), b: b} }
 
 // discard removes what a run has left that died after it had placed the last file.
-func (u *unpacker) discard(ctx context.Context) error {
-	if !u.goesOn {
+func (b *bundling) discard(ctx context.Context) error {
+	if !b.u.GoesOn() {
 		return nil
 	}
-	f, err := partial.Open(ctx, partial.Options{Target: u.base, URL: bundleURL(u.request().Request)})
+	req := b.request()
+	f, err := partial.Open(ctx, partial.Options{Target: req.Output.File, URL: bundleURL(req.Request)})
 	if err != nil {
 		return err
 	}
@@ -273,30 +250,4 @@ func bundleURL(r job.Request) string { return r.URL + "-" + listKey(r) }
 func listKey(r job.Request) string {
 	plain := job.Request{Files: r.Files}
 	return plain.Key("")
-}
-
-func (u *unpacker) end() error {
-	if _, err := os.Lstat(u.base + partial.StateSuffix); err == nil {
-		return u.journal.close() // it goes on
-	}
-	u.sweep()
-	if n := len(u.journal.done); u.r.Job != "" || n == 0 || n == len(u.r.Files) {
-		return u.journal.remove()
-	}
-	return u.journal.close()
-}
-
-// sweep removes files that a killed run has left half-way to their names.
-func (u *unpacker) sweep() {
-	dir, prefix := filepath.Split(u.base + ".")
-	entries, err := os.ReadDir(dirOr(dir))
-	if err != nil {
-		return // they are hidden, and harm nobody
-	}
-	for _, e := range entries {
-		number, ours := strings.CutPrefix(e.Name(), prefix)
-		if _, err := strconv.Atoi(number); ours && err == nil {
-			_ = os.Remove(filepath.Join(dir, e.Name())) // as above
-		}
-	}
 }

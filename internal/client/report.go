@@ -70,7 +70,7 @@ func (r *reporter) progress() {
 		s.Name, s.Size, s.Origin.Size = o.Name, o.Size, o.Size
 	}
 	if u := d.req.unpack; u != nil {
-		s.Files, s.FilesDone = u.counts(d.status.Files)
+		s.Files, s.FilesDone = u.Progress(d.status.Files)
 	}
 	r.feed(PathUDP, d.udp.bytes.Load())
 	r.feed(PathTCP, d.door.bytes.Load())

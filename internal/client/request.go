@@ -7,6 +7,7 @@ import (
 	"github.com/jumpget/jumpget/internal/job"
 	"github.com/jumpget/jumpget/internal/partial"
 	"github.com/jumpget/jumpget/internal/progress"
+	"github.com/jumpget/jumpget/internal/unpack"
 )
 
 // Request asks for one file.
@@ -27,7 +28,7 @@ type Request struct {
 	// Stdout gets the bytes in order, each verified first. nil: a file is written.
 	Stdout io.Writer
 
-	unpack *unpacker // not nil: the object is a bundle, see Client.Bundle
+	unpack *unpack.Unpacker // not nil: the object is a bundle, see Client.Bundle
 }
 
 // Output says where a file goes and what becomes of it. The zero value is the

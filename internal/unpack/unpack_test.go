@@ -1,4 +1,4 @@
-package client
+package unpack
 
 import (
 	"bytes"
@@ -121,37 +121,43 @@ func TestJournalFollowsNoLink(t *testing.T) {
 	}
 }
 
-// unpacking is an unpacker of n files without a relay.
-func unpacking(t *testing.T, n int, change func(*BundleRequest)) (*unpacker, map[int]BundleFile) {
+// unpacking is an unpacker of n files into a folder, and what it tells.
+type unpacking struct {
+	*Unpacker
+	dir     string
+	outputs []Output
+	told    map[int]File
+}
+
+func open(t *testing.T, n int, change func(*unpacking)) *unpacking {
 	t.Helper()
-	c, err := New(Config{Tunnel: (&fakeRelay{}).tunnel})
-	if err != nil {
-		t.Fatal(err)
+	u := &unpacking{dir: t.TempDir(), outputs: make([]Output, n), told: map[int]File{}}
+	if change != nil {
+		change(u)
 	}
-	told := map[int]BundleFile{}
-	r := BundleRequest{
-		Dir: t.TempDir(), Download: 99, Number: func(i int) int { return i },
-		Each: func(f BundleFile) {
-			if _, twice := told[f.File]; twice {
-				t.Errorf("file %d is told of twice", f.File)
+	o := Options{
+		Base: filepath.Join(u.dir, ".jumpget-bundle-0"),
+		Output: func(i int) Output {
+			out := u.outputs[i]
+			out.Dir = u.dir
+			return out
+		},
+		Tell: func(f File) {
+			if _, twice := u.told[f.Place]; twice {
+				t.Errorf("file %d is told of twice", f.Place)
 			}
-			told[f.File] = f
+			u.told[f.Place] = f
 		},
 	}
 	for i := range n {
-		r.Files = append(r.Files, job.File{URL: fmt.Sprintf("https://h/%d", i)})
-		r.Outputs = append(r.Outputs, Output{Dir: r.Dir})
+		o.URLs = append(o.URLs, fmt.Sprintf("https://h/%d", i))
 	}
-	if change != nil {
-		change(&r)
-	}
-	r.Request = r.Titled()
-	u, err := openUnpacker(c, r)
-	if err != nil {
+	var err error
+	if u.Unpacker, err = Open(o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = errors.Join(u.journal.close(), u.unlock()) })
-	return u, told
+	return u
 }
 
 func bundleStream(t *testing.T, files ...bundle.File) []byte {
@@ -172,8 +178,8 @@ func named(i int, name, text string) bundle.File {
 
 // Whatever a relay calls its files, they stay in their folder, and over nothing.
 func TestUnpackHostileBundle(t *testing.T) {
-	u, told := unpacking(t, 9, nil)
-	dir := u.r.Dir
+	u := open(t, 9, nil)
+	dir, told := u.dir, u.told
 	writeFile(t, filepath.Join(dir, "mine"), []byte("mine"))
 	s := bundleStream(
 		t,
@@ -182,7 +188,7 @@ func TestUnpackHostileBundle(t *testing.T) {
 		bundle.File{Header: bundle.Header{Index: 6, URL: "u", Error: &wire.Error{Code: job.CodeOriginStatus, Message: "404"}}},
 		bundle.File{Header: bundle.Header{Index: 7, URL: "u", Alone: true}},
 	)
-	if err := u.read(t.Context(), bytes.NewReader(s)); err != nil {
+	if err := u.Read(t.Context(), bytes.NewReader(s)); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"up": "0", "passwd": "1", "download": "2", "mine": "mine", "mine.1": "3", "mine.2": "4", "jumpget-bundle": "5"} {
@@ -197,7 +203,7 @@ func TestUnpackHostileBundle(t *testing.T) {
 	if len(told) != 7 || !errors.Is(told[6].Err, &job.Error{Code: job.CodeOriginStatus}) {
 		t.Errorf("told: %v", told)
 	}
-	if alone := u.result().Alone; !maps.Equal(alone, map[int]string{7: "https://h/7", 8: "https://h/8"}) {
+	if alone := u.Alone(); !maps.Equal(alone, map[int]string{7: "https://h/7", 8: "https://h/8"}) {
 		t.Errorf("alone: %v", alone)
 	}
 }
@@ -209,11 +215,11 @@ func TestUnpackRefusesWhatIsNoBundle(t *testing.T) {
 		"a cut":          good[:len(good)-1],
 		"more files":     bundleStream(t, named(0, "a", "0"), named(2, "c", "2")),
 	} {
-		u, told := unpacking(t, 2, nil)
-		if err := u.read(t.Context(), bytes.NewReader(s)); !errors.Is(err, &job.Error{Code: job.CodeInternal}) {
+		u := open(t, 2, nil)
+		if err := u.Read(t.Context(), bytes.NewReader(s)); !errors.Is(err, &job.Error{Code: job.CodeInternal}) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if got, _ := os.ReadFile(filepath.Join(u.r.Dir, "a")); name != "something else" && (string(got) != "0" || told[0].Err != nil) {
+		if got, _ := os.ReadFile(filepath.Join(u.dir, "a")); name != "something else" && (string(got) != "0" || u.told[0].Err != nil) {
 			t.Errorf("%s: what came before it was lost", name)
 		}
 	}
@@ -222,32 +228,26 @@ func TestUnpackRefusesWhatIsNoBundle(t *testing.T) {
 // A run that ended anywhere is gone on with: what stands is not written again, and
 // what was deleted since is asked for.
 func TestUnpackGoesOn(t *testing.T) {
-	var dir string
-	u, _ := unpacking(t, 3, func(r *BundleRequest) { dir = r.Dir })
+	u := open(t, 3, nil)
+	dir := u.dir
 	s := bundleStream(t, named(2, "c", "2"), named(0, "a", "0"), named(1, "b", "1"))
 	cut := bytes.Index(s, []byte(`"name":"b"`))
-	if err := u.read(t.Context(), io.MultiReader(bytes.NewReader(s[:cut]), &failing{})); !errors.Is(err, errTorn) {
+	if err := u.Read(t.Context(), io.MultiReader(bytes.NewReader(s[:cut]), &failing{})); !errors.Is(err, errTorn) {
 		t.Fatal(err)
 	}
 	_ = errors.Join(u.journal.close(), u.unlock())
-	writeFile(t, u.base+partial.StateSuffix, nil) // as a run leaves it that was killed
-	writeFile(t, u.base+".1", []byte("half"))
-	again := func(r *BundleRequest) {
-		r.Dir = dir
-		for i := range r.Outputs {
-			r.Outputs[i].Dir = dir
-		}
+	writeFile(t, u.o.Base+partial.StateSuffix, nil) // as a run leaves it that was killed
+	writeFile(t, u.o.Base+".1", []byte("half"))
+	again := func(u *unpacking) { u.dir = dir }
+	u = open(t, 3, again)
+	u.TellEarlier()
+	if !u.GoesOn() || len(u.Wanted()) != 3 || len(u.told) != 2 || !u.told[0].Earlier {
+		t.Errorf("goes on: %v, asked for %v, told %v", u.GoesOn(), u.Wanted(), u.told)
 	}
-	u, told := unpacking(t, 3, again)
-	u.tellEarlier()
-	req := u.request()
-	if !u.goesOn || len(req.Files) != 3 || req.Fresh || len(told) != 2 || !told[0].Result.Skipped {
-		t.Errorf("goes on: %v, fresh: %v, asked for %v, told %v", u.goesOn, req.Fresh, req.Files, told)
-	}
-	if err := u.read(t.Context(), bytes.NewReader(s)); err != nil {
+	if err := u.Read(t.Context(), bytes.NewReader(s)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(u.base + partial.StateSuffix); err != nil {
+	if err := os.Remove(u.o.Base + partial.StateSuffix); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(filepath.Join(dir, "b")); err != nil {
@@ -255,15 +255,15 @@ func TestUnpackGoesOn(t *testing.T) {
 	}
 	_ = errors.Join(u.journal.close(), u.unlock())
 
-	u, _ = unpacking(t, 3, again)
-	u.tellEarlier()
-	if req := u.request(); len(req.Files) != 1 || req.Files[0].URL != "https://h/1" || !req.Fresh {
-		t.Errorf("asked for %v, fresh: %v", req.Files, req.Fresh)
+	u = open(t, 3, again)
+	u.TellEarlier()
+	if u.GoesOn() || !slices.Equal(u.Wanted(), []int{1}) {
+		t.Errorf("goes on: %v, asked for %v", u.GoesOn(), u.Wanted())
 	}
-	if err := u.read(t.Context(), bytes.NewReader(bundleStream(t, named(0, "b", "1")))); err != nil {
+	if err := u.Read(t.Context(), bytes.NewReader(bundleStream(t, named(0, "b", "1")))); err != nil {
 		t.Fatal(err)
 	}
-	if err := u.result().Close(); err != nil {
+	if err := u.Close(); err != nil {
 		t.Fatal(err)
 	}
 	entries, _ := os.ReadDir(dir)
@@ -274,18 +274,18 @@ func TestUnpackGoesOn(t *testing.T) {
 
 // Two runs of the same list into the same folder would place each file twice.
 func TestTwoRunsOfOneBundle(t *testing.T) {
-	u, _ := unpacking(t, 3, nil)
-	if _, err := openUnpacker(u.c, u.r); partial.KindOf(err) != partial.KindInUse {
+	u := open(t, 3, nil)
+	if _, err := Open(u.o); partial.KindOf(err) != partial.KindInUse {
 		t.Errorf("the second run: %v", err)
 	}
-	if err := u.result().Close(); err != nil {
+	if err := u.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := openUnpacker(u.c, u.r)
+	again, err := Open(u.o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := again.result().Close(); err != nil {
+	if err := again.Close(); err != nil {
 		t.Error(err)
 	}
 }
@@ -298,22 +298,22 @@ func (*failing) Read([]byte) (int, error) { return 0, errTorn }
 
 // What a person asked for is said of each file alone.
 func TestUnpackOutputs(t *testing.T) {
-	u, told := unpacking(t, 4, func(r *BundleRequest) {
-		r.Outputs[0].File = filepath.Join(r.Dir, "zero")
-		r.Outputs[1].Checksums = map[string]string{"sha256": sha([]byte("other"))}
-		r.Outputs[2].OnExists = partial.Fail
-		r.Outputs[3].File = filepath.Join(r.Dir, "no", "folder")
-		writeFile(t, filepath.Join(r.Dir, "c"), []byte("mine"))
+	u := open(t, 4, func(u *unpacking) {
+		u.outputs[0].File = filepath.Join(u.dir, "zero")
+		u.outputs[1].Checksums = map[string]string{"sha256": sha([]byte("other"))}
+		u.outputs[2].OnExists = partial.Fail
+		u.outputs[3].File = filepath.Join(u.dir, "no", "folder")
+		writeFile(t, filepath.Join(u.dir, "c"), []byte("mine"))
 	})
-	if err := u.read(t.Context(), bytes.NewReader(bundleStream(t, named(0, "a", "0"), named(1, "b", "1"), named(2, "c", "2"), named(3, "d", "3")))); err != nil {
+	if err := u.Read(t.Context(), bytes.NewReader(bundleStream(t, named(0, "a", "0"), named(1, "b", "1"), named(2, "c", "2"), named(3, "d", "3")))); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := os.ReadFile(filepath.Join(u.r.Dir, "zero")); string(got) != "0" || told[0].Result.SHA256 != sha(got) {
-		t.Errorf("zero holds %q: %+v", got, told[0])
+	if got, _ := os.ReadFile(filepath.Join(u.dir, "zero")); string(got) != "0" || u.told[0].SHA256 != sha(got) {
+		t.Errorf("zero holds %q: %+v", got, u.told[0])
 	}
 	for i, want := range map[int]partial.Kind{1: partial.KindChecksum, 2: partial.KindExists, 3: partial.KindDir} {
-		if kind := partial.KindOf(told[i].Err); kind != want {
-			t.Errorf("file %d: %v, want %s", i, told[i].Err, want)
+		if kind := partial.KindOf(u.told[i].Err); kind != want {
+			t.Errorf("file %d: %v, want %s", i, u.told[i].Err, want)
 		}
 	}
 }
