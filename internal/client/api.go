@@ -276,10 +276,8 @@ func (a *api) passing(ctx context.Context, err error) bool {
 		switch se.Kind {
 		case sshdial.Unreachable, sshdial.NoRelay, sshdial.ForwardRefused:
 			return a.tunnel.once.Load()
-		case sshdial.Cut:
+		case sshdial.Cut, sshdial.Died:
 			return a.tunnel.once.Load() || a.cuts.Add(1) <= maxCuts
-		case sshdial.Died:
-			return true
 		}
 		return false
 	}

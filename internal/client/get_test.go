@@ -76,6 +76,28 @@ func request(dir string) Request {
 	return Request{Request: job.Request{URL: "http://origin.test/f.bin"}, Output: Output{Dir: dir}}
 }
 
+// An ssh that can't get anywhere, for whatever reason, is a person's to mend: it is
+// not tried for ever before the relay has answered for the first time.
+func TestSSHThatNeverWorks(t *testing.T) {
+	for _, kind := range []sshdial.Kind{sshdial.Cut, sshdial.Died} {
+		r := newFakeRelay(t, 1)
+		var tries atomic.Int64
+		r.set(func() {
+			r.dial = func() (net.Conn, error) {
+				tries.Add(1)
+				return nil, &sshdial.Error{Kind: kind, Message: "no way"}
+			}
+		})
+		c := newTestClient(t, r, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		_, err := c.Jobs(ctx)
+		cancel()
+		if n := tries.Load(); !errors.Is(err, &sshdial.Error{Kind: kind}) || n != maxCuts+1 {
+			t.Errorf("%s: %v after %d tries", kind, err, n)
+		}
+	}
+}
+
 // mustGet brings the relay's file and compares it with the body by a SHA-256
 // of its own.
 func mustGet(t *testing.T, c *Client, r *fakeRelay, req Request) *Result {
