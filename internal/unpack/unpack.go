@@ -84,6 +84,8 @@ type Unpacker struct {
 	index   []int        // places, by index in the bundle
 	unlock  func() error // lets others have the bundle
 
+	telling sync.Mutex // one at a time
+
 	mu      sync.Mutex
 	settled map[int]bool   // files that were told of
 	alone   map[int]string // URLs of those that are not in the bundle
@@ -182,6 +184,7 @@ func (u *Unpacker) settle(i int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.settled[i] = true
+	delete(u.alone, i) // an earlier object may have left it out
 }
 
 // without takes note of a file that is not in the bundle.
@@ -212,7 +215,7 @@ func (u *Unpacker) tellDone(f File) {
 		u.bytes += f.Size
 	}
 	u.mu.Unlock()
-	u.o.Tell(f)
+	u.tell(f)
 }
 
 // tellFailed tells that a file will not come.
@@ -221,7 +224,15 @@ func (u *Unpacker) tellFailed(i int, url string, err error) {
 	u.settled[i] = true
 	u.failed++
 	u.mu.Unlock()
-	u.o.Tell(File{Place: i, URL: url, Err: err})
+	u.tell(File{Place: i, URL: url, Err: err})
+}
+
+// tell tells of a file. Those that stand are found by another goroutine than those
+// that will not come.
+func (u *Unpacker) tell(f File) {
+	u.telling.Lock()
+	defer u.telling.Unlock()
+	u.o.Tell(f)
 }
 
 // Progress tells how many files the bundle has, at least all, and how many were

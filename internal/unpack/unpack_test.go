@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jumpget/jumpget/internal/bundle"
 	"github.com/jumpget/jumpget/internal/job"
@@ -205,6 +206,52 @@ func TestUnpackHostileBundle(t *testing.T) {
 	}
 	if alone := u.Alone(); !maps.Equal(alone, map[int]string{7: "https://h/7", 8: "https://h/8"}) {
 		t.Errorf("alone: %v", alone)
+	}
+}
+
+// Files that stand and such as will not come are found by two goroutines, but told
+// of one at a time.
+func TestFilesAreToldOfOneAtATime(t *testing.T) {
+	u := open(t, 2, nil)
+	r, w := io.Pipe()
+	good := bundleStream(t, named(0, "a", "0"))
+	both := bundleStream(t, named(0, "a", "0"), bundle.File{Header: bundle.Header{Index: 1, URL: "u", Error: &wire.Error{Code: job.CodeOriginStatus, Message: "404"}}})
+	failed := make(chan struct{})
+	u.o.Tell = func(f File) {
+		if f.Err != nil {
+			close(failed)
+			return
+		}
+		if _, err := w.Write(both[len(good):]); err != nil { // returns when it has been read
+			t.Error(err)
+		}
+		_ = w.Close() // never fails
+		select {
+		case <-failed:
+			t.Error("a file is told of while another one is")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	go func() { _, _ = w.Write(good) }() // Read tells of an error
+	if err := u.Read(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-failed:
+	default:
+		t.Error("a file that failed was not told of")
+	}
+}
+
+// What an object left out, the next one may hold.
+func TestAloneNoMore(t *testing.T) {
+	u := open(t, 1, nil)
+	alone := bundleStream(t, bundle.File{Header: bundle.Header{Index: 0, URL: "u", Alone: true}})
+	if err := u.Read(t.Context(), bytes.NewReader(alone)); err != nil || len(u.Alone()) != 1 {
+		t.Fatalf("%v, %v", u.Alone(), err)
+	}
+	if err := u.Read(t.Context(), bytes.NewReader(bundleStream(t, named(0, "a", "0")))); err != nil || len(u.Alone()) != 0 || u.told[0].Err != nil {
+		t.Errorf("%v, %v", u.Alone(), err)
 	}
 }
 
