@@ -169,7 +169,7 @@ func comeAlone(err error) bool {
 func (d *downloads) settled(ctx context.Context, n int, target string, f client.BundleFile) int {
 	err := f.Err
 	if err == nil {
-		err = d.finished(ctx, f.Result)
+		err = d.finished(ctx, n, f.Result)
 	}
 	if err == nil {
 		return exitOK

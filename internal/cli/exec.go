@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/jumpget/jumpget/internal/client"
+	"github.com/jumpget/jumpget/internal/progress"
 	"github.com/jumpget/jumpget/internal/sshdial"
 )
 
@@ -28,9 +29,14 @@ func (o outputFlags) checkExec(orders []order) error {
 	return nil
 }
 
-// finished runs --exec with the file as its last argument.
-func (d *downloads) finished(ctx context.Context, res *client.Result) error {
-	if d.out.exec == "" || res.Path == "" || res.Skipped {
+// finished takes note of a file that has come, and runs --exec with it as its last
+// argument.
+func (d *downloads) finished(ctx context.Context, n int, res *client.Result) error {
+	if res.Path == "" || res.Skipped {
+		return nil
+	}
+	d.stands(n, res.Path)
+	if d.out.exec == "" {
 		return nil
 	}
 	words, err := commandWords(d.out.exec)
@@ -46,6 +52,17 @@ func (d *downloads) finished(ctx context.Context, res *client.Result) error {
 		return &execError{command: words[0], path: res.Path, err: err}
 	}
 	return nil
+}
+
+// stands warns of a file that took the place of another one of the same run: with
+// --force the later of two that have one name is all that is left.
+func (d *downloads) stands(n int, path string) {
+	if _, replaced := d.stand.LoadOrStore(path, true); replaced {
+		d.show.Report(progress.Note{
+			Download: n, Level: progress.Warning,
+			Text: path + " replaced another file of this run that has the same name; out= in a list names each, and without --force both are kept",
+		})
+	}
 }
 
 // execError tells that a file is there, but --exec failed.

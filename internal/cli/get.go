@@ -173,6 +173,7 @@ type downloads struct {
 	out    outputFlags
 	last   *client.Result // of a run with one order, for `try`
 	late   failures
+	stand  sync.Map // paths of the files that came in this run
 }
 
 // all brings the orders, several at once, and returns an exit code for each.
@@ -242,7 +243,7 @@ func (d *downloads) one(ctx context.Context, n int, o order) (*client.Result, in
 		if res.Skipped {
 			d.show.Report(progress.Note{Download: n, Text: "the file here is not older than the origin's; nothing was fetched"})
 		}
-		err = d.finished(ctx, res)
+		err = d.finished(ctx, n, res)
 	}
 	if err == nil {
 		return res, exitOK

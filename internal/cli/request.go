@@ -39,7 +39,7 @@ func (a *app) orders(ctx context.Context, urls []string, f *downloadFlags) ([]or
 	}
 	entries, twice := dropTwins(entries, len(urls), f.output.name)
 	if twice > 0 {
-		a.say("jumpget: %d entries of the list stand there more than once and are fetched once", twice)
+		a.say("jumpget: what stands in the list more than once is fetched once; entries left out: %d", twice)
 	}
 	if f.output.name != "" && f.output.name != "-" && len(entries) > 1 {
 		return nil, usagef("-o names one file, and there are %d URLs", len(entries)).
