@@ -83,6 +83,8 @@ const (
 	headStart   = 250 * time.Millisecond // for UDP, at least; twice as much for one that is known
 	proveTime   = 400 * time.Millisecond // at least
 	compareTime = time.Second            // at least
+	checkWindow = 400 * time.Millisecond // at least
+	checkTime   = 2 * time.Second        // at least
 	aloneWindow = 3 * time.Second
 	deadAfter   = 3 * time.Second // without a byte over TCP
 	retestAfter = 15 * time.Second
@@ -302,19 +304,25 @@ func (g *Governor) compare(now, age time.Duration, s Sight) {
 	}
 }
 
-// check sees what UDP does alone once more, since before the comparison it may
-// still have been growing.
+// check sees what UDP does alone once more: before the comparison it may still
+// have been growing, and in it TCP may have taken its room. A sender that was
+// squeezed looks for more only every few round trips, so UDP gets a while.
 func (g *Governor) check(now, age time.Duration, s Sight) {
-	half := max(compareTime, 4*s.RTT)
+	window := max(checkWindow, 2*s.RTT)
 	switch {
 	case s.Waiting:
 		g.enter(Checking, now, s)
-	case age < half/2: // what TCP had asked for still comes
-		g.mark, g.at = now, s.Bytes
-	case age < half:
-	case g.both < g.recent(now, s)*worthAdding:
+		return
+	case now-g.mark < window:
+		return
+	}
+	rate := g.recent(now, s)
+	g.mark, g.at = now, s.Bytes
+	switch {
+	case age < 2*window: // what TCP had asked for still came
+	case g.both < rate*worthAdding:
 		g.enter(Alone, now, s)
-	default:
+	case age >= max(checkTime, 12*s.RTT):
 		g.enter(Shared, now, s)
 	}
 }

@@ -348,3 +348,29 @@ func TestWhoIsCompared(t *testing.T) {
 		t.Errorf("10 MB took %v beside a throttled UDP: %v", took, d.history)
 	}
 }
+
+// A sender over UDP that TCP has squeezed finds its old rate again only after
+// several round trips. It must not be taken for slow before that.
+func TestUDPThatRecoversSlowly(t *testing.T) {
+	var free, rate float64 // since when TCP lets it be, and what it does
+	d := &duel{
+		tcp: forever(mbit(40)), link: forever(mbit(20)), rtt: 250 * time.Millisecond,
+		answers: 260 * time.Millisecond, size: int64(mbit(20) * 120),
+	}
+	rate = mbit(15) // it is still growing when the comparison begins
+	d.udp = func(now time.Duration) float64 {
+		switch d.g.state {
+		case Comparing:
+			rate, free = mbit(8), 0
+		case Checking:
+			if free++; free > 150 { // of 10 ms
+				rate = mbit(20)
+			}
+		}
+		return rate
+	}
+	took := d.run(t)
+	if d.g.state != Alone || took > 130*time.Second {
+		t.Errorf("took %v, and ended as %v: %v", took, d.g.state, d.history)
+	}
+}
