@@ -165,6 +165,9 @@ func (s *Store) Declined() bool {
 
 // read returns the file's record; ErrNone if there is no file.
 func (s *Store) read() (r record, err error) {
+	if info, err := os.Stat(s.path); err == nil && !info.Mode().IsRegular() { // to open a FIFO would wait for a writer
+		return r, s.unusable("it is no file", "")
+	}
 	f, err := os.Open(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, ErrNone
@@ -174,9 +177,6 @@ func (s *Store) read() (r record, err error) {
 	}
 	defer func() { _ = f.Close() }() // it was only read
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		return r, s.unusable("it is no file", "")
-	}
 	b, rerr := io.ReadAll(io.LimitReader(f, maxFile))
 	if err = errors.Join(err, rerr); err != nil {
 		return r, s.unusable("it can't be read: "+cause(err), "")
