@@ -215,8 +215,24 @@ func (s *Stream) drop(r *runner, err error) {
 		s.failLocked(last) // it says most
 	case running == 0, final(err):
 		s.rush()
+	case r.way == SSH:
+		time.AfterFunc(mercy, func() { s.giveUp(err) })
 	}
 	s.changed.Broadcast()
+}
+
+// mercy is how long the other ways may still take when ssh has failed. Where the
+// relay is down, a way that only hears nothing would be waited for much longer.
+const mercy = 3 * time.Second
+
+// giveUp ends a race that nobody has won with what ssh said.
+func (s *Stream) giveUp(last error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.winner == nil && s.err == nil {
+		s.decided("")
+		s.failLocked(last)
+	}
 }
 
 // final tells whether a way's error speaks for the other ways too.
