@@ -114,7 +114,7 @@ const (
 	samplesKept = 64
 	ackMemory   = 8  // acknowledgements that each new one covers
 	ackSlack    = 64 // packets further back, for reordering
-	perInterval = 8 // samples an acknowledgement interval
+	perInterval = 8  // samples an acknowledgement interval
 
 	// sampleMemory is how many acknowledgements carry each sample.
 	sampleMemory = 3

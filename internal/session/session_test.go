@@ -12,7 +12,7 @@ import (
 )
 
 func TestSecretsDiffer(t *testing.T) {
-	if session.New() == session.New() {
+	if a, b := session.New(), session.New(); a == b {
 		t.Error("two secrets are the same")
 	}
 }
