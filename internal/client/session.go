@@ -102,6 +102,9 @@ func (s *sessions) ask(ctx context.Context) error {
 	if err != nil {
 		name = "" // the relay lists it without one
 	}
+	if err := s.revokeExposed(ctx); err != nil {
+		return err
+	}
 	var answer wire.Session
 	err = s.c.api.callOnce(ctx, http.MethodPost, "/v1/sessions", wire.NewSession{Name: name}, &answer)
 	if e, ok := errors.AsType[*job.Error](err); ok && (e.Code == job.CodeForbidden || e.Code == job.CodeNotFound) {
@@ -115,13 +118,21 @@ func (s *sessions) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.opener.Keep(kept); err != nil {
-		return err
+	return s.opener.Keep(kept)
+}
+
+// revokeExposed ends a session whose secret others may have read. It goes before
+// a new one is kept, which would be the last that is known of the old one.
+func (s *sessions) revokeExposed(ctx context.Context) error {
+	exposed := s.opener.Exposed()
+	if exposed == "" {
+		return nil
 	}
-	if exposed := s.opener.Exposed(); exposed != "" { // others may have read it
-		return s.c.api.callOnce(ctx, http.MethodDelete, wire.SessionPath(exposed), nil, nil)
+	err := s.c.api.callOnce(ctx, http.MethodDelete, wire.SessionPath(exposed), nil, nil)
+	if e, ok := errors.AsType[*job.Error](err); ok && e.Code == job.CodeNotFound {
+		return nil // it is over anyway
 	}
-	return nil
+	return err
 }
 
 // settle waits a moment for what was asked for.

@@ -233,7 +233,7 @@ func (o *Opener) Wants() bool {
 // Keep takes a session that was issued over ssh: later streams are opened in it.
 func (o *Opener) Keep(s Session) error {
 	o.mu.Lock()
-	o.session, o.hollow = s, 0
+	o.session, o.hollow, o.exposed = s, 0, ""
 	o.mu.Unlock()
 	return o.cfg.Store.Save(s)
 }
@@ -246,12 +246,10 @@ func (o *Opener) Decline() error {
 	return o.cfg.Store.Decline()
 }
 
-// Exposed returns, once, the ID of a session whose secret others may know; it
-// should be revoked.
+// Exposed returns the ID of a session whose secret others may know; it should be
+// revoked before another is kept.
 func (o *Opener) Exposed() job.ID {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	id := o.exposed
-	o.exposed = ""
-	return id
+	return o.exposed
 }
