@@ -91,7 +91,8 @@ const (
 	sizeSoon    = 5 * time.Second  // a size that was not known at first mostly is by then
 	shortRest   = 4 * time.Second  // of work: no comparison pays any more
 	longRest    = 40 * time.Second // the same for a UDP that nothing speaks against: up to 2 s are lost
-	suspicious  = 3                // TCP's few first bytes came no slower than UDP's rate by this
+	suspicious  = 3.0              // TCP's few first bytes came no slower than UDP's rate by this
+	suspectLoss = 10.0             // the same for a UDP that lost most of its packets
 	throttled   = 0.5              // of its packets lost: nobody's link is like that
 	worthAdding = 1.25             // both together must bring so much more than UDP alone
 	fewOf       = 4                // TCP this much faster than UDP carries alone
@@ -233,7 +234,7 @@ func (g *Governor) prove(now, age time.Duration, s Sight) {
 	}
 	rate := g.recent(now, s)
 	rest := longRest
-	if s.Loss > throttled || rate < g.known*fallen || suspicious*g.shownTCP(now, s) > rate {
+	if rate < g.known*fallen || g.suspects(now, s, rate) {
 		rest = shortRest
 	}
 	if (g.known == 0 || rate < g.known*fallen) && pays(s, rate, rest) {
@@ -263,6 +264,17 @@ func (g *Governor) recent(now time.Duration, s Sight) float64 {
 // recentTCP is the same of TCP.
 func (g *Governor) recentTCP(now time.Duration, s Sight) float64 {
 	return float64(s.TCP-g.at.TCP) / max((now-g.mark).Seconds(), 1e-3)
+}
+
+// suspects tells whether UDP looks throttled: TCP's few first bytes came not much
+// slower than all that UDP does. Losses alone prove nothing, since a policer drops
+// most of what a sender tries at its start; they only lower the bar.
+func (g *Governor) suspects(now time.Duration, s Sight, rate float64) bool {
+	by := suspicious
+	if s.Loss > throttled {
+		by = suspectLoss
+	}
+	return by*g.shownTCP(now, s) > rate
 }
 
 // shownTCP is the rate of the few bytes that TCP may bring while UDP is proving:

@@ -374,3 +374,21 @@ func TestUDPThatRecoversSlowly(t *testing.T) {
 		t.Errorf("took %v, and ended as %v: %v", took, d.g.state, d.history)
 	}
 }
+
+// A policer for everything drops most of what UDP tries at its start. That makes
+// it no throttled UDP: TCP would only take its room.
+func TestLossesOfThePolicedStart(t *testing.T) {
+	g := Governor{udp: true, tcp: true}
+	s := Sight{Ticket: 1, RTT: 100 * time.Millisecond, Up: true, Loss: 0.8, Left: 60e6}
+	for now := 10 * time.Millisecond; now < 2*time.Second; now += 10 * time.Millisecond {
+		s.UDP += 60e3 // 6 MB/s
+		s.TCP = 128 << 10
+		s.Left -= 60e3
+		if _, tcp := g.Look(now, s); tcp == schedule.Full {
+			t.Fatalf("after %v TCP is let in: %v", now, g.state)
+		}
+	}
+	if g.state != Alone {
+		t.Errorf("it ends as %v", g.state)
+	}
+}
