@@ -392,3 +392,21 @@ func TestLossesOfThePolicedStart(t *testing.T) {
 		t.Errorf("it ends as %v", g.state)
 	}
 }
+
+// A small file that TCP brings before UDP has answered says nothing about UDP.
+func TestAFileTooSmallToJudge(t *testing.T) {
+	for _, last := range []float64{0, -2, mbit(10)} {
+		g := Governor{udp: true, tcp: true, known: last}
+		s := Sight{Ticket: 300 * time.Millisecond, Left: 1000}
+		for now := 310 * time.Millisecond; now < 900*time.Millisecond; now += 10 * time.Millisecond {
+			g.Look(now, s)
+		}
+		s.TCP, s.Left = 1000, 0
+		if got := g.Learned(900*time.Millisecond, s, last, 0); got != last {
+			t.Errorf("%v became %v", last, got)
+		}
+		if got := g.Learned(3*time.Second, s, last, 0); got >= 0 {
+			t.Errorf("after 2.7 s without an answer: %v", got)
+		}
+	}
+}
