@@ -41,7 +41,8 @@ type fakeRelay struct {
 	mu       sync.Mutex
 	cond     *sync.Cond
 	body     []byte
-	received int // bytes that the relay has
+	received int   // bytes that the relay has
+	lowest   int64 // offset that the body was read at over UDP
 	sizeTold bool
 	object   job.ID
 	known    *bodySums // of object; nil: not made yet

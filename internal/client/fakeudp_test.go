@@ -146,6 +146,7 @@ func (b *fakeBody) ReadAt(p []byte, off int64) (int, error) {
 	case off >= int64(b.r.received):
 		return 0, nil
 	}
+	b.r.lowest = min(b.r.lowest, off)
 	return copy(p, b.r.body[off:b.r.received]), nil
 }
 
