@@ -382,8 +382,7 @@ func TestDeadMaster(t *testing.T) {
 		cfg := s.sharing(target)
 		cfg.StaleAfter = 500 * time.Millisecond
 		mustReach(t, cfg, ModeForward, false)
-		pid := signalMaster(t, cfg, syscall.SIGSTOP)
-		t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+		silenceMaster(t, cfg)
 		mustReach(t, cfg, ModeForward, false)
 		mustReach(t, cfg, ModeForward, true)
 	})
@@ -392,8 +391,7 @@ func TestDeadMaster(t *testing.T) {
 		cfg := s.sharing(target)
 		cfg.StaleAfter = 100 * time.Millisecond
 		mustReach(t, cfg, ModeForward, false)
-		pid := signalMaster(t, cfg, syscall.SIGSTOP)
-		t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+		pid := silenceMaster(t, cfg)
 		time.AfterFunc(2*cfg.StaleAfter, func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
 		_, client := open(t, cfg)
 		if err := hello(client); err != nil {
@@ -405,8 +403,7 @@ func TestDeadMaster(t *testing.T) {
 		cfg := s.sharing(target)
 		cfg.StaleAfter = 100 * time.Millisecond
 		mustReach(t, cfg, ModeForward, false)
-		pid := signalMaster(t, cfg, syscall.SIGSTOP)
-		t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+		silenceMaster(t, cfg)
 		if err := s.l.Close(); err != nil { // nobody lets us in any more
 			t.Fatal(err)
 		}
@@ -647,6 +644,15 @@ func stopMaster(t *testing.T, cfg Config) {
 }
 
 var masterPID = regexp.MustCompile(`pid=(\d+)`)
+
+// silenceMaster lets the master of a shared connection say nothing any more; it ends
+// with the test.
+func silenceMaster(t *testing.T, cfg Config) (pid int) {
+	t.Helper()
+	pid = signalMaster(t, cfg, syscall.SIGSTOP)
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	return pid
+}
 
 // signalMaster signals the master of a shared connection, and waits for the end
 // of one that it kills.
