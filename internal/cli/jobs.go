@@ -110,19 +110,29 @@ func findJob(ctx context.Context, c *client.Client, name string) (job.ID, error)
 	if err != nil {
 		return "", err
 	}
+	ids := make([]job.ID, len(jobs))
+	for i, j := range jobs {
+		ids[i] = j.ID
+	}
+	return fitting(ids, name, "job", job.Errorf(job.CodeNotFound, "the relay has no job %q of yours", name).WithHint("`jumpget ls` lists them"))
+}
+
+// fitting returns the one ID that begins with what a person typed; none is the
+// error if there is no such ID, and what says what it would be the ID of.
+func fitting(ids []job.ID, name, what string, none error) (job.ID, error) {
 	var found []job.ID
-	for _, j := range jobs {
-		if name != "" && strings.HasPrefix(string(j.ID), strings.ToLower(name)) {
-			found = append(found, j.ID)
+	for _, id := range ids {
+		if name != "" && strings.HasPrefix(string(id), strings.ToLower(name)) {
+			found = append(found, id)
 		}
 	}
 	switch len(found) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return "", job.Errorf(job.CodeNotFound, "the relay has no job %q of yours", name).WithHint("`jumpget ls` lists them")
+		return "", none
 	}
-	return "", usagef("%q fits %d jobs", name, len(found)).withHint("give more characters of the job's name")
+	return "", usagef("%q fits %d %ss", name, len(found), what).withHint("give more characters of the %s's name", what)
 }
 
 func (a *app) showJob(ctx context.Context, c *client.Client, name string) error {

@@ -134,19 +134,11 @@ func findSession(ctx context.Context, c *client.Client, name string, everybody b
 	if err != nil {
 		return "", withoutSessions(err)
 	}
-	var found []job.ID
-	for _, s := range all {
-		if name != "" && strings.HasPrefix(string(s.ID), strings.ToLower(name)) {
-			found = append(found, s.ID)
-		}
+	ids := make([]job.ID, len(all))
+	for i, s := range all {
+		ids[i] = s.ID
 	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return "", job.Errorf(job.CodeNotFound, "the relay has no session %q", name).WithHint("`jumpget sessions` lists them")
-	}
-	return "", usagef("%q fits %d sessions", name, len(found)).withHint("give more characters of the session's name")
+	return fitting(ids, name, "session", job.Errorf(job.CodeNotFound, "the relay has no session %q", name).WithHint("`jumpget sessions` lists them"))
 }
 
 // printSessions writes a table, or one JSON object a line.
